@@ -1,0 +1,42 @@
+// Socket addresses: from a host and a port to what connect() takes.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "catalog/connection.hpp"
+
+namespace signalbox::backend {
+
+struct socket_address {
+    sockaddr_storage storage{};
+    socklen_t size = 0;
+
+    const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+
+    int family() const noexcept { return storage.ss_family; }
+};
+
+/// A directory for Unix-domain sockets rather than a name: begins with '/' (or '@').
+bool is_unix_host(const std::string& host) noexcept;
+
+/// The address where no name has to be looked up: a Unix-domain socket or a numeric address. Else empty.
+std::vector<socket_address> numeric_addresses(const catalog::host_port& target);
+
+/// All addresses of a name, or the system's reason why there are none. Blocks: for a work_pool's thread.
+std::variant<std::vector<socket_address>, std::string> resolve_addresses(
+    const catalog::host_port& target
+);
+
+/// "10.0.0.1", "::1", or "local".
+std::string address_text(const socket_address& address);
+
+/// A non-blocking socket with a connect() under way, or -1 with errno set.
+int begin_connect(const socket_address& address) noexcept;
+
+}  // namespace signalbox::backend

@@ -1,0 +1,40 @@
+// One CancelRequest to a server, on a connection of its own.
+//
+// The postmaster signals the backend before it closes that connection: when finished is called, the signal has been
+// sent, and a statement sent afterwards cannot be hit by it.
+// Source    PostgreSQL manual, "Canceling Requests in Progress"; src/backend/postmaster/postmaster.c (processCancelRequest)
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "backend/server_connection.hpp"
+
+namespace signalbox::backend {
+
+class cancel_call final : public event_handler {
+public:
+    /// `finished` is called exactly once, after which the call may be destroyed (not inside).
+    cancel_call(io_context& io, const server_connection& victim, std::function<void(cancel_call&)> finished);
+
+    void start();
+    void on_events(std::uint32_t events) override;
+
+private:
+    enum class phase { connecting, asking_for_tls, tls_handshake, waiting, done };
+
+    void send_request();
+    void finish();
+
+    io_context& io_;
+    socket_address address_;
+    wire::backend_key_data key_;
+    std::shared_ptr<SSL_CTX> tls_context_;  // null: plain
+    std::string host_;
+    std::function<void(cancel_call&)> finished_;
+    stream socket_;
+    timer deadline_;
+    phase phase_ = phase::connecting;
+};
+
+}  // namespace signalbox::backend

@@ -1,0 +1,107 @@
+// A connected socket, plain or TLS, with what could not be written yet.
+//
+// One read() is one recv(); one write() is at most one send(). A read that fills less than the room is not repeated:
+// the loop is level-triggered and says when there is more. What the kernel does not take is kept in `pending` and sent
+// when the socket is writable; who writes faster than the peer reads must stop when has_pending().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "backend/io/event_loop.hpp"
+#include "backend/io/tls.hpp"
+
+namespace signalbox::backend {
+
+/// The buffers of one thread, lent for the time of one call.
+struct io_scratch {
+    static constexpr std::size_t read_bytes = std::size_t{128} * 1024;
+
+    std::unique_ptr<char[]> plain = std::make_unique<char[]>(read_bytes);
+    std::unique_ptr<char[]> cipher = std::make_unique<char[]>(read_bytes);
+    std::string cipher_out;
+};
+
+enum class io_status { ok, again, closed, failed };
+
+class stream {
+public:
+    stream() = default;
+
+    explicit stream(int fd) noexcept : fd_(fd) {}
+
+    stream(stream&& other) noexcept;
+    stream& operator=(stream&& other) noexcept;
+    stream(const stream&) = delete;
+    stream& operator=(const stream&) = delete;
+    ~stream() { close(); }
+
+    int fd() const noexcept { return fd_; }
+
+    bool is_open() const noexcept { return fd_ >= 0; }
+
+    /// Begins to watch for reading. Throws std::system_error.
+    void attach(event_loop& loop, event_handler& handler);
+    /// Ends it; the socket can then be given to another loop.
+    void detach() noexcept;
+    bool is_attached() const noexcept { return loop_ != nullptr; }
+    void close() noexcept;
+
+    /// Reading is on after attach(). With both off the socket still reports errors and hang-ups.
+    void set_reading(bool on) noexcept;
+    bool reading() const noexcept { return reading_; }
+    /// While a connect() is under way: wait for writability, too.
+    void set_writing(bool on) noexcept;
+    /// The peer has closed its side: level-triggered, it would be told again and again.
+    void peer_closed() noexcept;
+    /// The same while reading is paused: there may be more to read.
+    void mask_hang_up() noexcept;
+
+    void start_tls(SSL_CTX& context, bool is_server, const std::string& server_name, bool check_name);
+    tls_engine* tls() noexcept { return tls_.get(); }
+
+    /// Plain bytes from one recv(), in the scratch's plain buffer; valid until its next use.
+    /// `closed` may come together with bytes.
+    struct received {
+        std::string_view bytes;
+        io_status status = io_status::ok;
+    };
+    received read(io_scratch& scratch);
+    /// The TLS handshake, driven by readability: `ok` when it is complete. Bytes behind it are in `early`.
+    io_status handshake(io_scratch& scratch, std::string_view& early);
+
+    /// False: the connection is broken.
+    bool write(std::string_view bytes, io_scratch& scratch);
+    bool flush();
+    /// close_notify, as far as it can be sent at once; then the end of what we send.
+    void shut_down(io_scratch& scratch) noexcept;
+
+    bool has_pending() const noexcept { return pending_at_ < pending_.size(); }
+
+    std::size_t pending_bytes() const noexcept { return pending_.size() - pending_at_; }
+
+    /// errno of the last failure; 0 when TLS failed.
+    int error() const noexcept { return error_; }
+
+private:
+    void update() noexcept;
+    bool send_now(std::string_view bytes);
+
+    int fd_ = -1;
+    int error_ = 0;
+    event_loop* loop_ = nullptr;
+    event_handler* handler_ = nullptr;
+    std::uint32_t events_ = 0;
+    bool reading_ = false;
+    bool writing_ = false;
+    bool peer_closed_ = false;
+    bool hang_up_masked_ = false;
+    std::unique_ptr<tls_engine> tls_;
+    std::string pending_;
+    std::size_t pending_at_ = 0;
+};
+
+}  // namespace signalbox::backend

@@ -1,0 +1,92 @@
+// TLS without a socket: ciphertext in, ciphertext out, through OpenSSL's state machine.
+//
+// OpenSSL reads from and writes to memory that the stream gives it, so that a readiness event costs one recv() and one
+// send() whatever the number of records, and nothing can stay inside OpenSSL unseen: decrypt() is called until it has
+// no more, before the next wait.
+//
+// Memory    SSL_MODE_RELEASE_BUFFERS: an idle connection holds no record buffers.
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace signalbox::backend {
+
+struct ssl_ctx_deleter {
+    void operator()(SSL_CTX* p) const noexcept { SSL_CTX_free(p); }
+};
+
+using ssl_ctx_ptr = std::unique_ptr<SSL_CTX, ssl_ctx_deleter>;
+
+/// The settings of a context towards clients. Paths; PEM.
+struct tls_server_settings {
+    std::string certificate;
+    std::string key;
+    std::string client_ca;        // "" = client certificates are not asked for
+    bool require_client = false;  // verify-ca, verify-full
+    bool tls_1_3_only = false;
+};
+
+/// The settings of a context towards servers.
+struct tls_client_settings {
+    std::string ca;  // a path; "" = the server's certificate is not checked
+    std::string certificate;
+    std::string key;  // a path or PEM text
+};
+
+/// Throws std::runtime_error with OpenSSL's own reason.
+ssl_ctx_ptr make_tls_server_context(const tls_server_settings& settings);
+ssl_ctx_ptr make_tls_client_context(const tls_client_settings& settings);
+
+/// The last error of OpenSSL on this thread, as text.
+std::string last_tls_error();
+
+class tls_engine {
+public:
+    enum class state { again, ready, closed, failed };
+
+    /// `server_name`: for SNI and, with `check_name`, for the certificate. "" towards clients.
+    tls_engine(SSL_CTX& context, bool is_server, const std::string& server_name, bool check_name);
+
+    /// Ciphertext to work on next; it must live until decrypt() or handshake() has answered `again`.
+    void feed(std::string_view ciphertext) noexcept { in_ = ciphertext; }
+
+    /// One step of the handshake. What must be sent is appended to `out`.
+    state handshake(std::string& out);
+
+    struct decrypted {
+        std::size_t bytes = 0;
+        state status = state::again;
+    };
+
+    /// Fills `room` from what was fed.
+    decrypted decrypt(char* room, std::size_t size, std::string& out);
+    /// Encrypts all of `plain`. False: the connection is broken.
+    bool encrypt(std::string_view plain, std::string& out);
+    /// Appends a close_notify.
+    void close(std::string& out);
+
+    /// The common name of the peer's verified certificate; "" without one.
+    std::string peer_common_name() const;
+
+    const char* version() const noexcept { return SSL_get_version(ssl_.get()); }
+
+private:
+    struct ssl_deleter {
+        void operator()(SSL* p) const noexcept { SSL_free(p); }
+    };
+
+    struct bio_access;
+    friend struct bio_access;
+
+    state translate(int rc) const noexcept;
+
+    std::unique_ptr<SSL, ssl_deleter> ssl_;
+    std::string_view in_;
+    std::string* out_ = nullptr;
+};
+
+}  // namespace signalbox::backend

@@ -1,0 +1,645 @@
+#include "backend/server_connection.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <system_error>
+
+#include "wire/error_response.hpp"
+#include "wire/limits.hpp"
+#include "wire/startup.hpp"
+
+namespace signalbox::backend {
+namespace {
+
+/// Keys derived from (password, salt, iterations), since every connection of a pool asks for the same.
+class derived_keys {
+public:
+    wire::result<wire::scram_keys> derive(
+        const std::string& password, const std::string& salt, int iterations
+    ) {
+        const auto key = std::to_string(iterations) + ':' + std::to_string(salt.size()) + ':' + salt + password;
+        {
+            const std::lock_guard lock{mutex_};
+            if (const auto it = known_.find(key); it != known_.end()) {
+                return it->second;
+            }
+        }
+        const auto keys = wire::derive_scram_keys(password, salt, iterations);
+        if (keys) {
+            const std::lock_guard lock{mutex_};
+            if (known_.size() >= max_entries) {
+                known_.clear();
+            }
+            known_.emplace(key, *keys);
+        }
+        return keys;
+    }
+
+private:
+    static constexpr std::size_t max_entries = 1024;
+    std::mutex mutex_;
+    std::map<std::string, wire::scram_keys> known_;
+};
+
+derived_keys& key_cache() {
+    static derived_keys cache;
+    return cache;
+}
+
+std::string system_text(int error) { return std::generic_category().message(error); }
+
+bool wants_tls_first(catalog::ssl_mode mode) {
+    return mode != catalog::ssl_mode::disable && mode != catalog::ssl_mode::allow;
+}
+
+bool requires_tls(catalog::ssl_mode mode) {
+    return mode == catalog::ssl_mode::require || mode == catalog::ssl_mode::verify_ca ||
+           mode == catalog::ssl_mode::verify_full;
+}
+
+}  // namespace
+
+std::shared_ptr<SSL_CTX> make_server_tls_context(const catalog::postgres_connection& connection) {
+    if (connection.tls == catalog::ssl_mode::disable) {
+        return nullptr;
+    }
+    // libpq: "require" with a root certificate checks it, for the sake of old set-ups; "prefer" and "allow" do not.
+    const bool check = requires_tls(connection.tls);
+    return {
+        make_tls_client_context(
+            {.ca = check ? connection.tls_ca : "",
+             .certificate = connection.tls_certificate,
+             .key = connection.tls_key}
+        )
+            .release(),
+        ssl_ctx_deleter{}};
+}
+
+server_connection::server_connection(
+    io_context& io,
+    std::shared_ptr<const server_target> target,
+    server_credentials credentials,
+    connect_observer& observer
+)
+    : io_(&io),
+      target_(std::move(target)),
+      credentials_(std::move(credentials)),
+      observer_(&observer) {}
+
+server_connection::~server_connection() { *alive_ = false; }
+
+std::string server_connection::place() const {
+    const auto& hosts = target_->connection->hosts;
+    const auto& at = hosts[host_index_ == 0 ? 0 : host_index_ - 1];
+    return "host " + at.host + ", port " + std::to_string(at.port);
+}
+
+void server_connection::start() { next_host(); }
+
+void server_connection::next_host() {
+    phase_ = phase::resolving;
+    const auto& at = target_->connection->hosts[host_index_++];
+    address_index_ = 0;
+    addresses_ = numeric_addresses(at);
+    if (!addresses_.empty()) {
+        choice_ = wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
+        tls_retried_ = false;
+        open_socket();
+        return;
+    }
+    if (target_->connect_timeout.count() > 0) {
+        deadline_.start(
+            io_->loop,
+            clock::now() + target_->connect_timeout,
+            [](void* self) {
+                static_cast<server_connection*>(self)->give_up(
+                    {.unreachable = true, .sqlstate = {}, .message = "timeout expired while resolving the host name", .detail = {}}
+                );
+            },
+            this
+        );
+    }
+    io_->workers.submit([this, at, alive = alive_, &loop = io_->loop] {
+        auto resolved = resolve_addresses(at);
+        loop.post([this, alive, resolved = std::move(resolved)]() mutable {
+            if (!*alive || phase_ != phase::resolving) {
+                return;
+            }
+            if (auto* const reason = std::get_if<std::string>(&resolved)) {
+                addresses_.clear();
+                attempt_failed({.unreachable = true, .sqlstate = {}, .message = *reason, .detail = {}});
+                return;
+            }
+            addresses_ = std::get<0>(std::move(resolved));
+            choice_ = wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
+            tls_retried_ = false;
+            open_socket();
+        });
+    });
+}
+
+void server_connection::open_socket() {
+    socket.close();
+    input_.clear();
+    reported.clear();
+    scram_.reset();
+    phase_ = phase::connecting;
+    const int fd = begin_connect(addresses_[address_index_]);
+    if (fd < 0) {
+        attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(errno), .detail = {}});
+        return;
+    }
+    socket = stream{fd};
+    socket.set_writing(true);
+    socket.attach(io_->loop, *this);
+    if (target_->connect_timeout.count() > 0) {
+        deadline_.start(
+            io_->loop,
+            clock::now() + target_->connect_timeout,
+            [](void* self) {
+                static_cast<server_connection*>(self)->attempt_failed(
+                    {.unreachable = true, .sqlstate = {}, .message = "timeout expired", .detail = {}}
+                );
+            },
+            this
+        );
+    }
+}
+
+void server_connection::attempt_failed(connect_failure why) {
+    deadline_.cancel();
+    socket.close();
+    if (why.unreachable) {
+        if (address_index_ + 1 < addresses_.size()) {
+            ++address_index_;
+            choice_ = wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
+            tls_retried_ = false;
+            open_socket();
+            return;
+        }
+        if (host_index_ < target_->connection->hosts.size()) {
+            next_host();
+            return;
+        }
+    }
+    give_up(std::move(why));
+}
+
+void server_connection::give_up(connect_failure why) {
+    deadline_.cancel();
+    socket.close();
+    phase_ = phase::failed;
+    if (why.detail.empty()) {
+        why.detail = "Connection \"" + target_->connection->name + "\": " + place() + '.';
+    }
+    // Not from inside a call that the owner makes: it may destroy us.
+    io_->loop.defer([this, alive = alive_, why = std::move(why)] {
+        if (*alive) {
+            observer_->on_connect_failed(*this, why);
+        }
+    });
+}
+
+void server_connection::attach(io_context& io) {
+    io_ = &io;
+    socket.attach(io.loop, *this);
+}
+
+void server_connection::set_user(server_user* user) noexcept { user_ = user; }
+
+bool server_connection::looks_alive() const noexcept {
+    char byte = 0;
+    const auto n = ::recv(socket.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+void server_connection::on_events(std::uint32_t events) {
+    switch (phase_) {
+        case phase::ready:
+            if (user_ != nullptr) {
+                user_->on_server_events(*this, events);
+            }
+            return;
+        case phase::connecting:
+            on_connect_finished();
+            return;
+        case phase::asking_for_tls:
+            on_tls_answer();
+            return;
+        case phase::tls_handshake:
+            if ((events & EPOLLOUT) != 0 && !socket.flush()) {
+                attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(socket.error()), .detail = {}});
+                return;
+            }
+            continue_handshake();
+            return;
+        case phase::authenticating:
+            if ((events & EPOLLOUT) != 0 && !socket.flush()) {
+                attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(socket.error()), .detail = {}});
+                return;
+            }
+            read_login();
+            return;
+        case phase::resolving:
+        case phase::failed:
+            return;
+    }
+}
+
+void server_connection::on_connect_finished() {
+    int error = 0;
+    socklen_t size = sizeof error;
+    ::getsockopt(socket.fd(), SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error != 0) {
+        attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(error), .detail = {}});
+        return;
+    }
+    socket.set_writing(false);
+    if (choice_ == tls_choice::tls && addresses_[address_index_].family() != AF_UNIX) {
+        output_.clear();
+        wire::write_ssl_request(output_);
+        phase_ = phase::asking_for_tls;
+        send(output_);
+        return;
+    }
+    if (requires_tls(target_->connection->tls) && addresses_[address_index_].family() == AF_UNIX) {
+        choice_ = tls_choice::plain;  // libpq: TLS is not used over Unix-domain sockets
+    }
+    begin_session();
+}
+
+void server_connection::on_tls_answer() {
+    // One byte and no more: what a man in the middle might have put behind it must not be read as the server's.
+    char answer = 0;
+    const auto n = ::recv(socket.fd(), &answer, 1, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    if (n <= 0) {
+        attempt_failed(
+            {.unreachable = true,
+             .sqlstate = {},
+             .message = n < 0 ? system_text(errno) : "server closed the connection unexpectedly",
+             .detail = {}}
+        );
+        return;
+    }
+    if (answer == 'S') {
+        try {
+            socket.start_tls(
+                *target_->tls_context,
+                false,
+                host(),
+                target_->connection->tls == catalog::ssl_mode::verify_full
+            );
+        } catch (const std::exception& e) {
+            give_up({.unreachable = false, .sqlstate = {}, .message = e.what(), .detail = {}});
+            return;
+        }
+        phase_ = phase::tls_handshake;
+        continue_handshake();
+        return;
+    }
+    if (answer == 'N' && !requires_tls(target_->connection->tls)) {
+        choice_ = tls_choice::plain;
+        begin_session();
+        return;
+    }
+    if (answer == 'N') {
+        give_up(
+            {.unreachable = false,
+             .sqlstate = std::string{wire::sqlstate::connection_failure},
+             .message = "server does not support SSL, but SSL was required",
+             .detail = {}}
+        );
+        return;
+    }
+    attempt_failed(
+        {.unreachable = true,
+         .sqlstate = {},
+         .message = "received invalid response to SSL negotiation",
+         .detail = {}}
+    );
+}
+
+void server_connection::continue_handshake() {
+    std::string_view early;
+    switch (socket.handshake(io_->scratch, early)) {
+        case io_status::again:
+            return;
+        case io_status::ok:
+            begin_session();
+            if (!early.empty() && phase_ == phase::authenticating) {
+                on_login_bytes(early);
+            }
+            return;
+        case io_status::closed:
+            attempt_failed(
+                {.unreachable = true,
+                 .sqlstate = {},
+                 .message = "server closed the connection unexpectedly during the TLS handshake",
+                 .detail = {}}
+            );
+            return;
+        case io_status::failed:
+            give_up(
+                {.unreachable = false,
+                 .sqlstate = std::string{wire::sqlstate::connection_failure},
+                 .message = "SSL error: " +
+                            (socket.error() != 0 ? system_text(socket.error()) : last_tls_error()),
+                 .detail = {}}
+            );
+            return;
+    }
+}
+
+void server_connection::begin_session() {
+    phase_ = phase::authenticating;
+    output_.clear();
+    // Nothing of one client's startup packet: whoever uses the connection brings its own parameters.
+    wire::write_startup_message(output_, {{"user", target_->user}, {"database", target_->database}});
+    send(output_);
+}
+
+bool server_connection::send(std::string_view bytes) {
+    if (socket.write(bytes, io_->scratch)) {
+        return true;
+    }
+    attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(socket.error()), .detail = {}});
+    return false;
+}
+
+void server_connection::read_login() {
+    const auto got = socket.read(io_->scratch);
+    if (got.status == io_status::again) {
+        return;
+    }
+    if (!got.bytes.empty()) {
+        on_login_bytes(got.bytes);
+        if (phase_ != phase::authenticating) {
+            return;
+        }
+    }
+    if (got.status != io_status::ok) {
+        attempt_failed(
+            {.unreachable = true,
+             .sqlstate = {},
+             .message = got.status == io_status::closed || socket.error() == 0
+                            ? "server closed the connection unexpectedly"
+                            : system_text(socket.error()),
+             .detail = {}}
+        );
+    }
+}
+
+void server_connection::on_login_bytes(std::string_view bytes) {
+    input_.append(bytes);
+    std::size_t at = 0;
+    while (phase_ == phase::authenticating && input_.size() - at >= wire::header_bytes) {
+        const char type = input_[at];
+        const std::size_t length = wire::load_u32(input_.data() + at + 1);
+        if (length < 4 || length > wire::max_server_control_bytes || !wire::is_server_message(type)) {
+            give_up(
+                {.unreachable = false,
+                 .sqlstate = std::string{wire::sqlstate::protocol_violation},
+                 .message = "the server does not speak the PostgreSQL protocol",
+                 .detail = {}}
+            );
+            return;
+        }
+        if (input_.size() - at < length + 1) {
+            break;
+        }
+        // A copy of the place, since a handler may reconnect and clear the input.
+        const std::string body = input_.substr(at + wire::header_bytes, length - 4);
+        at += length + 1;
+        if (!on_login_message(type, body)) {
+            return;
+        }
+    }
+    if (phase_ == phase::authenticating) {
+        input_.erase(0, at);
+    } else {
+        input_ = std::string{};
+    }
+}
+
+bool server_connection::on_login_message(char type, std::string_view body) {
+    namespace m = wire::server_message;
+    switch (type) {
+        case m::authentication:
+            return on_authentication(body);
+        case m::parameter_status:
+            if (const auto status = wire::parse_parameter_status(body)) {
+                reported.emplace_back(status->name, status->value);
+            }
+            return true;
+        case m::backend_key_data:
+            if (const auto data = wire::parse_backend_key_data(body)) {
+                key = *data;
+            }
+            return true;
+        case m::notice_response:
+        case m::negotiate_protocol_version:
+            return true;
+        case m::ready_for_query:
+            deadline_.cancel();
+            phase_ = phase::ready;
+            connected_at = clock::now();
+            credentials_ = {};
+            scram_.reset();
+            output_ = std::string{};
+            io_->loop.defer([this, alive = alive_] {
+                if (*alive) {
+                    observer_->on_connected(*this);
+                }
+            });
+            return true;
+        case m::error_response: {
+            const auto report = wire::parse_report(body);
+            connect_failure why{
+                .unreachable = false,
+                .sqlstate = report ? std::string{report->sqlstate} : std::string{},
+                .message = report ? std::string{report->message} : "the server refused the login",
+                .detail = report ? std::string{report->detail} : std::string{}};
+            if (retry_with_other_tls(why.sqlstate)) {
+                return false;
+            }
+            // Starting up, shutting down, in recovery, no free slot: it passes.
+            why.unreachable = why.sqlstate.starts_with("57P0") || why.sqlstate == wire::sqlstate::too_many_connections;
+            attempt_failed(std::move(why));
+            return false;
+        }
+        default:
+            give_up(
+                {.unreachable = false,
+                 .sqlstate = std::string{wire::sqlstate::protocol_violation},
+                 .message = "unexpected message during the login to the server",
+                 .detail = {}}
+            );
+            return false;
+    }
+}
+
+bool server_connection::retry_with_other_tls(std::string_view sqlstate) {
+    const auto mode = target_->connection->tls;
+    const bool may = (mode == catalog::ssl_mode::allow && choice_ == tls_choice::plain) ||
+                     (mode == catalog::ssl_mode::prefer && choice_ == tls_choice::tls && socket.tls() != nullptr);
+    if (tls_retried_ || !may || sqlstate != wire::sqlstate::invalid_authorization) {
+        return false;
+    }
+    tls_retried_ = true;
+    choice_ = choice_ == tls_choice::plain ? tls_choice::tls : tls_choice::plain;
+    open_socket();
+    return true;
+}
+
+bool server_connection::on_authentication(std::string_view body) {
+    using kind = wire::authentication_request::type;
+    const auto request = wire::parse_authentication(body);
+    const auto refuse = [this](std::string message) {
+        give_up(
+            {.unreachable = false,
+             .sqlstate = std::string{wire::sqlstate::invalid_authorization},
+             .message = std::move(message),
+             .detail = {}}
+        );
+        return false;
+    };
+    if (!request) {
+        return refuse("malformed authentication request from the server");
+    }
+    output_.clear();
+    switch (request->kind) {
+        case kind::ok:
+            if (scram_ && !scram_->is_server_verified()) {
+                return refuse("the server could not prove that it knows the password (SCRAM)");
+            }
+            return true;
+        case kind::cleartext_password:
+            if (!credentials_.password) {
+                return refuse("the server asks for a password, and there is none for this user");
+            }
+            wire::write_password(output_, *credentials_.password);
+            return send(output_);
+        case kind::md5_password: {
+            if (!credentials_.password || request->data.size() != 4) {
+                return refuse("the server asks for an md5 password, and there is none for this user");
+            }
+            std::array<std::uint8_t, 4> salt{};
+            std::memcpy(salt.data(), request->data.data(), salt.size());
+            const auto verifier = wire::make_md5_verifier(*credentials_.password, target_->user);
+            const auto answer = verifier ? wire::make_md5_response(*verifier, salt) : verifier;
+            if (!answer) {
+                return refuse("md5 is not available");
+            }
+            wire::write_password(output_, *answer);
+            return send(output_);
+        }
+        case kind::sasl:
+            return on_sasl(request->data);
+        case kind::sasl_continue:
+            return on_sasl_challenge(request->data);
+        case kind::sasl_final:
+            if (!scram_ || !scram_->on_server_final(request->data)) {
+                return refuse("the server could not prove that it knows the password (SCRAM)");
+            }
+            return true;
+    }
+    return refuse(
+        "the server asks for an authentication method that is not supported (" +
+        std::to_string(static_cast<std::uint32_t>(request->kind)) + ")"
+    );
+}
+
+bool server_connection::on_sasl(std::string_view mechanisms) {
+    wire::byte_reader in{mechanisms};
+    bool offered = false;
+    for (auto name = in.cstring(); !in.failed() && !name.empty(); name = in.cstring()) {
+        offered = offered || name == "SCRAM-SHA-256";
+    }
+    auto nonce = wire::make_scram_nonce();
+    if (!offered || !nonce || (!credentials_.password && !credentials_.keys)) {
+        give_up(
+            {.unreachable = false,
+             .sqlstate = std::string{wire::sqlstate::invalid_authorization},
+             .message = offered ? "the server asks for a password, and there is none for this user"
+                                : "none of the server's SASL authentication mechanisms are supported",
+             .detail = {}}
+        );
+        return false;
+    }
+    scram_.emplace(std::move(*nonce));
+    wire::write_sasl_initial_response(output_, "SCRAM-SHA-256", scram_->first_message());
+    return send(output_);
+}
+
+bool server_connection::on_sasl_challenge(std::string_view data) {
+    auto challenge = scram_ ? scram_->on_server_first(data)
+                            : wire::result<wire::scram_client::challenge>{wire::wire_errc::bad_scram_message};
+    if (!challenge) {
+        give_up(
+            {.unreachable = false,
+             .sqlstate = std::string{wire::sqlstate::protocol_violation},
+             .message = "SCRAM: " + challenge.error().message(),
+             .detail = {}}
+        );
+        return false;
+    }
+    if (credentials_.keys) {
+        answer_challenge(*credentials_.keys);
+    } else {
+        derive_keys(std::move(challenge->salt), challenge->iterations);
+    }
+    return phase_ == phase::authenticating;
+}
+
+void server_connection::derive_keys(std::string salt, int iterations) {
+    io_->workers.submit([this,
+                         alive = alive_,
+                         &loop = io_->loop,
+                         password = *credentials_.password,
+                         salt = std::move(salt),
+                         iterations] {
+        auto keys = key_cache().derive(password, salt, iterations);
+        loop.post([this, alive, keys] {
+            if (!*alive || phase_ != phase::authenticating) {
+                return;
+            }
+            if (!keys) {
+                give_up(
+                    {.unreachable = false,
+                     .sqlstate = std::string{wire::sqlstate::internal_error},
+                     .message = "SCRAM: " + keys.error().message(),
+                     .detail = {}}
+                );
+                return;
+            }
+            answer_challenge(*keys);
+        });
+    });
+}
+
+void server_connection::answer_challenge(const wire::scram_keys& keys) {
+    const auto answer = scram_->final_message(keys);
+    if (!answer) {
+        give_up(
+            {.unreachable = false,
+             .sqlstate = std::string{wire::sqlstate::internal_error},
+             .message = "SCRAM: " + answer.error().message(),
+             .detail = {}}
+        );
+        return;
+    }
+    output_.clear();
+    wire::write_sasl_response(output_, *answer);
+    send(output_);
+}
+
+}  // namespace signalbox::backend

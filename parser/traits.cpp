@@ -1,0 +1,266 @@
+#include "parser/traits.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include "parser/lexer.hpp"
+
+namespace signalbox::parser {
+namespace {
+
+/// Whether lower-case `word` stands in `sql` with its letter number `at` at position `i`.
+bool stands_at(std::string_view sql, std::size_t i, std::string_view word, std::size_t at) noexcept {
+    return i >= at && i - at + word.size() <= sql.size() &&
+           equals_ignoring_case(sql.substr(i - at, word.size()), word);
+}
+
+enum class letter : std::uint8_t { dull, m, v, underscore, ampersand, semicolon };
+
+constexpr auto letters = [] {
+    std::array<letter, 256> table{};
+    table['m'] = table['M'] = letter::m;
+    table['v'] = table['V'] = letter::v;
+    table['_'] = letter::underscore;
+    table['&'] = letter::ampersand;
+    table[';'] = letter::semicolon;
+    return table;
+}();
+
+/// Statements whose first word needs the tokens; every other first word shows itself in the command tag.
+bool is_telling_first_word(std::string_view word) noexcept {
+    return equals_ignoring_case(word, "set") || equals_ignoring_case(word, "begin") ||
+           equals_ignoring_case(word, "start") || equals_ignoring_case(word, "deallocate");
+}
+
+std::string folded(const token& t) {
+    if (t.kind == token_kind::quoted_identifier) {
+        std::string name;
+        const auto inner = t.text.substr(1, t.text.size() >= 2 ? t.text.size() - 2 : 0);
+        for (std::size_t i = 0; i < inner.size(); ++i) {
+            name.push_back(inner[i]);
+            if (inner[i] == '"' && i + 1 < inner.size() && inner[i + 1] == '"') {
+                ++i;
+            }
+        }
+        return name;
+    }
+    std::string name{t.text};
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
+        return static_cast<char>(std::tolower(c));
+    });
+    return name;
+}
+
+bool is_name(const token& t) noexcept {
+    return t.kind == token_kind::word || t.kind == token_kind::quoted_identifier;
+}
+
+/// One statement's tokens go in one after the other.
+class statement_reader {
+public:
+    explicit statement_reader(text_traits& found) : found_(found) {}
+
+    void on_token(const token& t) {
+        if (t.kind == token_kind::semicolon) {
+            end_statement();
+            return;
+        }
+        if (position_ == 0) {
+            ++statements_;
+            first_ = t.kind == token_kind::word ? t.text : std::string_view{};
+            if (equals_ignoring_case(first_, "begin") || equals_ignoring_case(first_, "start")) {
+                found_.opens_block = true;
+            }
+        } else if (equals_ignoring_case(first_, "set")) {
+            on_set_token(t);
+        } else if (equals_ignoring_case(first_, "deallocate")) {
+            on_deallocate_token(t);
+        }
+        on_any_token(t);
+        ++position_;
+    }
+
+    void finish() {
+        end_statement();
+        found_.only_local_set = statements_ == 1 && local_sets_ == 1;
+    }
+
+private:
+    void end_statement() {
+        flush_name();
+        position_ = 0;
+        first_ = {};
+        in_name_ = true;
+    }
+
+    void flush_name() {
+        if (name_.find('.') != std::string::npos) {
+            found_.custom_parameters.push_back(name_);
+        }
+        name_.clear();
+    }
+
+    void on_set_token(const token& t) {
+        if (position_ == 1) {
+            for (const auto* local : {"local", "transaction", "constraints"}) {
+                if (equals_ignoring_case(t.text, local)) {
+                    ++local_sets_;
+                    in_name_ = equals_ignoring_case(t.text, "local");
+                    return;
+                }
+            }
+            if (equals_ignoring_case(t.text, "session")) {
+                return;
+            }
+        }
+        if (equals_ignoring_case(t.text, "default")) {
+            found_.assigns_default = true;
+        }
+        if (in_name_ && (is_name(t) || t.text == ".")) {
+            if (is_name(t) && !name_.empty() && !name_.ends_with('.')) {
+                in_name_ = false;  // SET name TO …
+            } else {
+                name_ += folded(t);
+            }
+        } else {
+            in_name_ = false;
+        }
+        if (!in_name_) {
+            flush_name();
+        }
+    }
+
+    void on_deallocate_token(const token& t) {
+        if (position_ == 1 && equals_ignoring_case(t.text, "prepare")) {
+            return;
+        }
+        if (is_name(t)) {
+            found_.deallocated.push_back(
+                equals_ignoring_case(t.text, "all") ? std::string{} : folded(t)
+            );
+        }
+    }
+
+    void on_any_token(const token& t) {
+        // set_config ( 'name', …
+        if (config_state_ == 2) {
+            config_state_ = 0;
+            if (t.kind == token_kind::string && t.text.starts_with('\'') && t.text.size() >= 2) {
+                const auto name = t.text.substr(1, t.text.size() - 2);
+                if (name.find('.') != std::string_view::npos) {
+                    std::string lower{name};
+                    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) {
+                        return static_cast<char>(std::tolower(c));
+                    });
+                    found_.custom_parameters.push_back(std::move(lower));
+                }
+            } else {
+                found_.dynamic_parameter = true;
+            }
+        } else if (config_state_ == 1) {
+            config_state_ = t.text == "(" ? 2 : 0;
+        }
+        if (is_name(t)) {
+            const auto text = t.kind == token_kind::quoted_identifier && t.text.size() >= 2
+                                  ? t.text.substr(1, t.text.size() - 2)
+                                  : t.text;
+            if (equals_ignoring_case(text, "set_config")) {
+                found_.needs_inspection = true;
+                config_state_ = 1;
+            }
+        }
+    }
+
+    text_traits& found_;
+    std::size_t position_ = 0;
+    int statements_ = 0;
+    int local_sets_ = 0;
+    std::string_view first_;
+    std::string name_;
+    bool in_name_ = true;
+    int config_state_ = 0;
+};
+
+bool might_leave_state(std::string_view sql) noexcept {
+    for (std::size_t i = 0; i < sql.size(); ++i) {
+        switch (letters[static_cast<unsigned char>(sql[i])]) {
+            case letter::dull:
+            case letter::semicolon:
+                break;
+            case letter::m:  // TEMP, TEMPORARY, pg_temp
+                if (stands_at(sql, i, "temp", 2)) {
+                    return true;
+                }
+                break;
+            case letter::v:  // pg_advisory_lock and its family
+                if (stands_at(sql, i, "advisory", 2)) {
+                    return true;
+                }
+                break;
+            case letter::underscore:
+                if (stands_at(sql, i, "set_config", 3)) {
+                    return true;
+                }
+                break;
+            case letter::ampersand:  // U&"…" can spell any of them
+                if (stands_at(sql, i, "u&\"", 1)) {
+                    return true;
+                }
+                break;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
+bool quick_scan(std::string_view sql) noexcept {
+    // The first word, where it is not hidden behind a comment.
+    std::size_t start = 0;
+    while (start < sql.size() && (sql[start] == ' ' || sql[start] == '\n' || sql[start] == '\t' ||
+                                  sql[start] == '\r')) {
+        ++start;
+    }
+    if (start == sql.size()) {
+        return false;
+    }
+    const char c = sql[start];
+    const char lower = static_cast<char>(c | 0x20);
+    if (c == '-' || c == '/' || c == ';') {
+        return true;
+    }
+    if (lower == 's' || lower == 'b' || lower == 'd') {
+        std::size_t end = start;
+        while (end < sql.size() && std::isalpha(static_cast<unsigned char>(sql[end])) != 0) {
+            ++end;
+        }
+        if (is_telling_first_word(sql.substr(start, end - start))) {
+            return true;
+        }
+    }
+    if (might_leave_state(sql)) {
+        return true;
+    }
+    // A second statement can begin with any word.
+    const auto semicolon = sql.find(';');
+    return semicolon != std::string_view::npos &&
+           sql.find_first_not_of(" \t\r\n;", semicolon) != std::string_view::npos;
+}
+
+text_traits scan_text(std::string_view sql) {
+    text_traits found;
+    if (!quick_scan(sql)) {
+        return found;
+    }
+    found.needs_inspection = might_leave_state(sql);
+    statement_reader reader{found};
+    lexer tokens{sql};
+    for (token t = tokens.next(); t.kind != token_kind::end; t = tokens.next()) {
+        reader.on_token(t);
+    }
+    reader.finish();
+    return found;
+}
+
+}  // namespace signalbox::parser

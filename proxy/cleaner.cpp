@@ -1,0 +1,125 @@
+#include "proxy/cleaner.hpp"
+
+#include "proxy/relay.hpp"
+#include "proxy/worker.hpp"
+#include "wire/limits.hpp"
+#include "wire/messages.hpp"
+
+namespace signalbox::proxy {
+namespace {
+constexpr auto cleaning_timeout = std::chrono::seconds{10};
+}
+
+cleaner::cleaner(
+    backend::io_context& io,
+    std::unique_ptr<backend::server_connection> connection,
+    bool discard_all
+)
+    : io_(io), connection_(std::move(connection)), discard_all_(discard_all) {}
+
+void cleaner::start() {
+    auto& state = state_of(*connection_);
+    std::string queries;
+    if (state.status != 'I') {
+        wire::write_query(queries, "ROLLBACK");
+        ++ready_left_;
+    }
+    if (discard_all_) {
+        wire::write_query(queries, "DISCARD ALL");
+        ++ready_left_;
+    }
+    connection_->set_user(this);
+    connection_->socket.set_reading(true);
+    deadline_.start(
+        io_.loop,
+        io_.loop.now() + cleaning_timeout,
+        [](void* self) { static_cast<cleaner*>(self)->finish(false); },
+        this
+    );
+    if (ready_left_ == 0) {
+        finish(true);
+    } else if (!connection_->socket.write(queries, io_.scratch)) {
+        finish(false);
+    }
+}
+
+void cleaner::on_server_events(backend::server_connection& connection, std::uint32_t events) {
+    if (finished_) {
+        return;
+    }
+    if ((events & EPOLLOUT) != 0 && !connection.socket.flush()) {
+        finish(false);
+        return;
+    }
+    if ((events & ~static_cast<std::uint32_t>(EPOLLOUT)) == 0) {
+        return;
+    }
+    const auto got = connection.socket.read(io_.scratch);
+    if (got.status == backend::io_status::again) {
+        return;
+    }
+    if (!on_bytes(got.bytes) || (got.status != backend::io_status::ok && !finished_)) {
+        finish(false);
+    }
+}
+
+bool cleaner::on_bytes(std::string_view bytes) {
+    namespace sm = wire::server_message;
+    auto& state = state_of(*connection_);
+    input_.append(bytes);
+    std::size_t at = 0;
+    while (ready_left_ > 0 && input_.size() - at >= wire::header_bytes) {
+        const std::size_t length = wire::load_u32(input_.data() + at + 1);
+        if (length < 4 || length > wire::max_server_control_bytes) {
+            return false;
+        }
+        if (input_.size() - at < length + 1) {
+            break;
+        }
+        const char type = input_[at];
+        const auto body = std::string_view{input_}.substr(at + wire::header_bytes, length - 4);
+        at += length + 1;
+        if (type == sm::error_response) {
+            return false;
+        }
+        if (type == sm::parameter_status) {
+            const auto status = wire::parse_parameter_status(body);
+            if (!status) {
+                return false;
+            }
+            rewrite::parameter_set changed = *state.reported;
+            changed.set(status->name, status->value);
+            state.reported = std::make_shared<const rewrite::parameter_set>(std::move(changed));
+        }
+        if (type == sm::ready_for_query) {
+            const auto status = wire::parse_ready_for_query(body);
+            if (!status || (--ready_left_ == 0 && *status != 'I')) {
+                return false;
+            }
+            state.status = *status;
+        }
+    }
+    input_.erase(0, at);
+    if (ready_left_ == 0) {
+        if (discard_all_) {
+            state.statements.clear();
+            state.applied = nullptr;
+            state.unnamed = 0;
+        }
+        finish(input_.empty());
+    }
+    return true;
+}
+
+void cleaner::finish(bool clean) {
+    if (finished_) {
+        return;
+    }
+    finished_ = true;
+    deadline_.cancel();
+    connection_->set_user(nullptr);
+    connection_->socket.set_reading(false);
+    io_.loop.defer([this, clean] { done_(clean); });
+}
+
+}  // namespace signalbox::proxy

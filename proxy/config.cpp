@@ -1,0 +1,430 @@
+// The loader: from a TOML file to the configuration, or to the first thing that is wrong with it.
+#include "proxy/config.hpp"
+
+#include "proxy/config_parts.hpp"
+#include "proxy/config_reader.hpp"
+#include "wire/scram.hpp"
+
+#include <sys/un.h>
+
+namespace signalbox::proxy {
+namespace {
+
+constexpr std::size_t max_file_bytes = 16U << 20U;
+
+constexpr auto root_keys = std::to_array<std::string_view>(
+    {"listen",
+     "tls",
+     "auth",
+     "secrets",
+     "users",
+     "connections",
+     "routes",
+     "catalog",
+     "availability",
+     "console",
+     "privatelink",
+     "log"}
+);
+
+constexpr auto listen_keys = std::to_array<std::string_view>(
+    {"address",
+     "port",
+     "unix_socket_dir",
+     "max_clients",
+     "max_clients_per_user",
+     "max_clients_per_database",
+     "max_clients_per_address",
+     "startup_timeout",
+     "max_message_size",
+     "max_memory",
+     "tcp_keepalive",
+     "workers"}
+);
+
+constexpr auto tls_keys =
+    std::to_array<std::string_view>({"mode", "certificate", "key", "client_ca", "min_version"});
+constexpr auto auth_keys = std::to_array<std::string_view>({"method", "rules"});
+constexpr auto rule_keys =
+    std::to_array<std::string_view>({"type", "database", "user", "address", "method"});
+constexpr auto user_keys =
+    std::to_array<std::string_view>({"name", "password", "verifier", "roles"});
+constexpr auto log_keys = std::to_array<std::string_view>({"level", "format"});
+constexpr auto catalog_keys = std::to_array<std::string_view>(
+    {"url",
+     "password",
+     "ssl_mode",
+     "history_per_connection",
+     "status_quota",
+     "ignored_retention",
+     "schemas"}
+);
+constexpr auto availability_keys =
+    std::to_array<std::string_view>({"interval", "window", "failure_window", "parallel", "kafka"});
+constexpr auto console_keys = std::to_array<std::string_view>({"address", "port"});
+
+constexpr auto rule_methods = std::to_array<choice<auth_method>>(
+    {{"trust", auth_method::trust},
+     {"password", auth_method::password},
+     {"md5", auth_method::md5},
+     {"scram-sha-256", auth_method::scram_sha_256},
+     {"cert", auth_method::cert},
+     {"reject", auth_method::reject}}
+);
+
+constexpr auto rule_types = std::to_array<choice<auth_rule::connection_type>>(
+    {{"local", auth_rule::connection_type::local},
+     {"host", auth_rule::connection_type::host},
+     {"hostssl", auth_rule::connection_type::hostssl},
+     {"hostnossl", auth_rule::connection_type::hostnossl}}
+);
+
+constexpr auto log_formats =
+    std::to_array<choice<log_format>>({{"text", log_format::text}, {"json", log_format::json}});
+
+constexpr auto log_levels = std::to_array<choice<std::string_view>>(
+    {{"trace", "trace"}, {"debug", "debug"}, {"info", "info"}, {"warn", "warn"}, {"error", "error"}}
+);
+
+/// The section, or where the file has none an empty one: checks across settings hold for defaults
+/// too.
+section child_or_empty(
+    const section& root, std::string_view key, std::span<const std::string_view> names
+) {
+    static const toml::table nothing;
+    const std::string label = "[" + std::string{key} + "]";
+    if (auto found = root.child(key, label, names)) {
+        return *std::move(found);
+    }
+    return section{root.from(), nothing, label, names};
+}
+
+void read_unix_socket_dir(const section& from, listen_settings& out) {
+    from.read_path("unix_socket_dir", out.unix_socket_dir);
+    if (out.unix_socket_dir.empty()) {
+        return;
+    }
+    std::error_code problem;
+    if (!std::filesystem::is_directory(out.unix_socket_dir, problem)) {
+        from.fail(
+            "unix_socket_dir",
+            "unix_socket_dir " + in_quotes(out.unix_socket_dir) + " is not a directory",
+            "create it, or set \"\" for none"
+        );
+    }
+    constexpr std::string_view longest_name = "/.s.PGSQL.65535";
+    if (out.unix_socket_dir.size() + longest_name.size() >= sizeof(sockaddr_un::sun_path)) {
+        from.fail(
+            "unix_socket_dir", "unix_socket_dir is too long for a socket's path", "at most 92 bytes"
+        );
+    }
+}
+
+void read_listen(const section& from, listen_settings& out) {
+    constexpr std::uint64_t min_message_bytes =
+        10'000;  // PostgreSQL's own limit before authentication
+    constexpr std::uint64_t max_message_bytes =
+        (1ULL << 31) - 1;  // the protocol's length is an int32
+    from.read_strings("address", out.addresses);
+    if (out.addresses.size() == 1 && out.addresses.front().empty()) {
+        out.addresses.clear();  // as PostgreSQL's listen_addresses = ''
+    }
+    for (const std::string& address : out.addresses) {
+        if (address.empty() || address.find_first_of(" \t,") != std::string::npos) {
+            from.fail(
+                "address",
+                "address " + in_quotes(address) + " is not one address",
+                R"(several addresses are a list: ["127.0.0.1", "::1"])"
+            );
+        }
+    }
+    from.read_integer("port", out.port, 0, 65'535);
+    read_unix_socket_dir(from, out);
+    if (out.addresses.empty() && out.unix_socket_dir.empty()) {
+        from.fail(
+            "address",
+            "Signalbox would listen nowhere",
+            "set address or unix_socket_dir in [listen]"
+        );
+    }
+    from.read_integer("max_clients", out.max_clients, 1);
+    from.read_integer("max_clients_per_user", out.max_clients_per_user, 0);
+    from.read_integer("max_clients_per_database", out.max_clients_per_database, 0);
+    from.read_integer("max_clients_per_address", out.max_clients_per_address, 0);
+    from.read_duration("startup_timeout", out.startup_timeout);
+    from.read_size("max_message_size", out.max_message_size, min_message_bytes, max_message_bytes);
+    from.read_size("max_memory", out.max_memory, 0, max_size_bytes);
+    from.read_duration("tcp_keepalive", out.tcp_keepalive);
+    from.read_integer("workers", out.workers, 0, 1'024);
+}
+
+/// `cert` asks for a certificate that is checked against client_ca during the handshake.
+void check_method(const section& from, auth_method method, const client_tls_settings& tls) {
+    if (method != auth_method::cert ||
+        (tls.mode != client_tls_mode::off && !tls.client_ca.empty())) {
+        return;
+    }
+    from.fail(
+        "method",
+        "method \"cert\" needs TLS and client_ca in [tls]",
+        "set certificate, key and client_ca"
+    );
+}
+
+auth_rule read_rule(const section& from, const client_tls_settings& tls) {
+    auth_rule out;
+    from.read_choice("type", out.type, rule_types);
+    from.read_strings("database", out.databases);
+    from.read_strings("user", out.users);
+    if (out.databases.empty() || out.users.empty()) {
+        const std::string_view key = out.databases.empty() ? "database" : "user";
+        from.fail(
+            key, std::string{key} + " must not be an empty list", "\"all\" stands for every one"
+        );
+    }
+    from.read("address", out.address);
+    if (out.address != "all" && !is_address_or_network(out.address)) {
+        from.fail(
+            "address",
+            "address " + in_quotes(out.address) + " is neither an address nor a network",
+            R"(for example "10.0.0.0/8", "::1", "all")"
+        );
+    }
+    if (out.type == auth_rule::connection_type::local && out.address != "all") {
+        from.fail("address", "a rule of type \"local\" has no address", "remove address");
+    }
+    from.read_choice("method", out.method, rule_methods);
+    check_method(from, out.method, tls);
+    if (out.type == auth_rule::connection_type::hostssl && tls.mode == client_tls_mode::off) {
+        from.warn(
+            "type", "The rule never matches: it asks for TLS, and TLS towards clients is off."
+        );
+    }
+    return out;
+}
+
+void read_auth(const section& from, configuration& out) {
+    from.read_choice("method", out.default_auth_method, rule_methods);
+    check_method(from, out.default_auth_method, out.tls);
+    for (const section& rule : from.children("rules", "[[auth.rules]]", rule_keys)) {
+        out.auth_rules.push_back(read_rule(rule, out.tls));
+    }
+}
+
+void read_roles(const section& from, user_settings& out) {
+    constexpr auto known = std::to_array<std::string_view>({"superuser", "support"});
+    std::vector<std::string> roles;
+    from.read_strings("roles", roles);
+    for (const std::string& role : roles) {
+        if (role == "superuser") {
+            out.superuser = true;
+        } else if (role == "support") {
+            out.support = true;
+        } else {
+            from.fail_choice("roles", role, known);
+        }
+    }
+}
+
+user_settings read_user(const section& from) {
+    user_settings out;
+    from.read("name", out.name);
+    if (out.name.empty()) {
+        from.fail("name", "a user needs a name", R"(write name = "app" in this [[users]])");
+    }
+    out.password = from.read_secret("password");
+    if (out.password && out.password->empty()) {
+        from.fail(
+            "password",
+            "the password of user " + in_quotes(out.name) + " is empty",
+            "PostgreSQL never accepts an empty password; check the secret's source"
+        );
+    }
+    from.read("verifier", out.verifier);
+    if (out.password && !out.verifier.empty()) {
+        from.fail(
+            "verifier",
+            "user " + in_quotes(out.name) + " has both password and verifier",
+            "remove one of them"
+        );
+    }
+    if (!out.verifier.empty() && !wire::is_md5_verifier(out.verifier) &&
+        wire::parse_scram_verifier(out.verifier).has_error()) {
+        from.fail(  // as good as a password to who guesses, so not repeated
+            "verifier",
+            "the verifier of user " + in_quotes(out.name) + " is not valid",
+            "write SCRAM-SHA-256$4096:SALT$STOREDKEY:SERVERKEY or md5 and 32 digits, as in "
+            "pg_authid.rolpassword"
+        );
+    }
+    read_roles(from, out);
+    return out;
+}
+
+void read_users(const section& root, configuration& out) {
+    std::map<std::string, std::size_t, std::less<>> first_lines;
+    for (const section& from : root.children("users", "[[users]]", user_keys)) {
+        user_settings user = read_user(from);
+        const auto [first, is_new] = first_lines.emplace(user.name, from.line_of("name"));
+        if (!is_new) {
+            from.fail(
+                "name",
+                "there is already a user " + in_quotes(user.name) + ", at line " +
+                    std::to_string(first->second),
+                "remove one of them"
+            );
+        }
+        out.users.emplace(user.name, std::move(user));
+    }
+}
+
+void read_log(const section& from, log_settings& out) {
+    std::string_view level = out.level;
+    from.read_choice("level", level, log_levels);
+    out.level = level;
+    from.read_choice("format", out.format, log_formats);
+}
+
+/// [catalog], [availability], [console]: checked, so that a file written for later versions'
+/// features is right already, and kept nowhere until something uses them.
+void check_later_sections(const section& root) {
+    constexpr auto ssl_modes = std::to_array<choice<int>>(
+        {{"disable", 0},
+         {"allow", 0},
+         {"prefer", 0},
+         {"require", 0},
+         {"verify-ca", 0},
+         {"verify-full", 0}}
+    );
+    constexpr auto schema_keys = std::to_array<std::string_view>({"catalog", "internal"});
+    std::string text = "sqlite:signalbox.db";
+    std::vector<std::string> texts;
+    duration time{};
+    int number = 0;
+
+    const section catalog = child_or_empty(root, "catalog", catalog_keys);
+    catalog.read("url", text);
+    if (!text.starts_with("sqlite:") && !text.starts_with("postgresql://") &&
+        !text.starts_with("postgres://")) {
+        catalog.fail(  // it may hold a password by mistake
+            "url",
+            "url must start with sqlite: or postgresql://",
+            R"(for example "sqlite:signalbox.db")"
+        );
+    }
+    std::ignore = catalog.read_secret("password");
+    catalog.read_choice("ssl_mode", number, ssl_modes);
+    catalog.read_integer("history_per_connection", number, 1);
+    std::string quota = "20/min";
+    catalog.read("status_quota", quota);
+    if (!is_quota(quota)) {
+        catalog.fail(
+            "status_quota", "status_quota is not a rate", R"(for example "20/min"; /s, /min or /h)"
+        );
+    }
+    catalog.read_duration("ignored_retention", time);
+    if (const auto schemas = catalog.child("schemas", "schemas of [catalog]", schema_keys)) {
+        schemas->read("catalog", text);
+        schemas->read("internal", text);
+    }
+
+    const section availability = child_or_empty(root, "availability", availability_keys);
+    availability.read_duration("interval", time);
+    availability.read_duration("window", time);
+    availability.read_duration("failure_window", time);
+    availability.read_integer("parallel", number, 1, 10'000);
+
+    const section console = child_or_empty(root, "console", console_keys);
+    console.read_strings("address", texts);
+    console.read_integer("port", number, 0, 65'535);
+
+    // Their settings are not fixed yet; that they are there is worth a word.
+    const auto warn_unsupported =
+        [](const section& parent, std::string_view key, const std::string& label) {
+            const toml::node* const node = parent.find(key);
+            if (node == nullptr) {
+                return;
+            }
+            if (!node->is_table()) {
+                parent.fail_type(key, "a table", *node, "write " + label);
+            }
+            parent.warn(key, label + " is not supported yet and ignored.");
+        };
+    warn_unsupported(availability, "kafka", "[availability.kafka]");
+    warn_unsupported(root, "privatelink", "[privatelink]");
+}
+
+void check_completeness(const section& root, const configuration& out) {
+    if (out.connections.empty()) {
+        root.fail(
+            "connections",
+            "there is no connection",
+            R"(write [connections.main] with host = "127.0.0.1")"
+        );
+    }
+    if (out.routes.empty()) {
+        root.fail(
+            "routes",
+            "there is no route",
+            R"(write [[routes]] with database = "app" and connection = "main")"
+        );
+    }
+}
+
+/// toml++ repeats a number that is too large, which may be a password without its quotes.
+std::string syntax_words(const toml::parse_error& error) {
+    const std::string_view words = error.description();
+    if (words.find("representable") != std::string_view::npos) {
+        return "not valid TOML: a number is out of range";
+    }
+    return "not valid TOML: " + std::string{words};
+}
+
+configuration load(std::string_view text, const std::filesystem::path& file, unsigned mode) {
+    source from{file};
+    toml::table table;
+    try {
+        table = toml::parse(text, std::string_view{});
+    } catch (const toml::parse_error& error) {
+        from.fail(
+            error.source().begin.line, syntax_words(error), "strings stand between double quotes"
+        );
+    }
+    configuration out;
+    out.file = std::filesystem::absolute(file);
+    const section root{from, table, "the top of the file", root_keys};
+    read_secrets(from, root, mode);
+    read_listen(child_or_empty(root, "listen", listen_keys), out.listen);
+    read_client_tls(child_or_empty(root, "tls", tls_keys), out);
+    read_auth(child_or_empty(root, "auth", auth_keys), out);
+    read_users(root, out);
+    std::set<std::string, std::less<>> unsupported;
+    read_connections(root, out, unsupported);
+    read_routes(root, out, unsupported);
+    read_log(child_or_empty(root, "log", log_keys), out.log);
+    check_later_sections(root);
+    check_completeness(root, out);
+    out.warnings = from.take_warnings();
+    return out;
+}
+
+}  // namespace
+
+configuration load_configuration_text(std::string_view text, const std::filesystem::path& file) {
+    constexpr unsigned private_mode = 0600;
+    return load(text, file, private_mode);
+}
+
+configuration load_configuration(const std::filesystem::path& file) {
+    const file_content content = read_file(file, max_file_bytes, file_kind::any);
+    if (!content.error.empty()) {
+        throw configuration_error{
+            file,
+            0,
+            "cannot read the configuration: " + content.error,
+            "check the path after --config"};
+    }
+    return load(content.text, file, content.mode);
+}
+
+}  // namespace signalbox::proxy

@@ -1,0 +1,140 @@
+// The configuration: one immutable value, read from TOML once at start and once per SIGHUP.
+//
+// Names and defaults are those of signalbox.example.toml. Nothing here opens a socket or a store; files that the
+// configuration names (certificates, keys, secrets) are read, so that `signalbox check` finds what is missing.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "catalog/connection.hpp"
+
+namespace signalbox::proxy {
+
+using duration = std::chrono::milliseconds;  // 0 = off where the setting says so
+
+enum class client_tls_mode { off, prefer, require, verify_ca, verify_full };
+enum class auth_method { trust, password, md5, scram_sha_256, cert, reject };
+enum class pool_mode { session, transaction, statement };
+enum class multi_statement_policy { pass, split_on_rpc, split, single };
+enum class rpc_in_transaction { allow, warn, refuse };
+enum class session_state_policy { pin, refuse };
+enum class log_format { text, json };
+
+struct listen_settings {
+    std::vector<std::string> addresses{"127.0.0.1"};
+    std::uint16_t port = 6432;  // 0 = any free port; the "ready" line says which
+    std::string unix_socket_dir;
+    std::size_t max_clients = 10000;
+    std::size_t max_clients_per_user = 0;
+    std::size_t max_clients_per_database = 0;
+    std::size_t max_clients_per_address = 0;
+    duration startup_timeout{60'000};
+    std::uint64_t max_message_size = 1ULL << 30;
+    std::uint64_t max_memory = 0;
+    duration tcp_keepalive{60'000};
+    unsigned workers = 0;
+};
+
+struct client_tls_settings {
+    client_tls_mode mode = client_tls_mode::prefer;
+    std::string certificate;  // paths, absolute after loading; "" = none
+    std::string key;
+    std::string client_ca;
+    std::string min_version = "1.2";  // 1.2 or 1.3
+};
+
+struct auth_rule {
+    enum class connection_type { local, host, hostssl, hostnossl };
+    connection_type type = connection_type::host;
+    std::vector<std::string> databases{"all"};
+    std::vector<std::string> users{"all"};
+    std::string address = "all";  // CIDR, an address, or "all"
+    auth_method method = auth_method::scram_sha_256;
+};
+
+struct user_settings {
+    std::string name;
+    std::optional<std::string> password;  // the secret's value
+    std::string verifier;                 // SCRAM-SHA-256$… or md5…; "" = none
+    bool superuser = false;
+    bool support = false;
+};
+
+/// What a route says beyond where it leads. `is_pattern`: `database` is an RE2 pattern for the whole name, and
+/// `connection` and `backend_database` may hold \1 … \9.
+struct route_settings {
+    std::string database;
+    bool is_pattern = false;
+    std::string connection;
+    std::string backend_database;  // "" = the name asked for
+    pool_mode mode = pool_mode::transaction;
+    std::size_t pool_size = 20;
+    std::size_t min_pool_size = 0;
+    multi_statement_policy multi_statement = multi_statement_policy::split_on_rpc;
+    std::vector<std::string> rpc_functions;
+    rpc_in_transaction rpc = rpc_in_transaction::warn;
+    session_state_policy session_state = session_state_policy::pin;
+    std::string auth_query;  // "" = off, "default", or SQL with $1
+    std::string auth_user;
+    std::string auth_password;  // the secret's value
+    std::size_t max_prepared_statements = 200;
+    duration hold_timeout{60'000};
+    duration query_wait_timeout{120'000};
+    duration drain_timeout{60'000};
+    duration connect_timeout{15'000};
+    duration server_idle_timeout{600'000};
+    duration server_lifetime{3'600'000};
+    duration client_idle_timeout{0};
+    duration query_timeout{0};
+    duration transaction_timeout{0};
+    duration idle_transaction_timeout{0};
+};
+
+struct log_settings {
+    std::string level = "info";
+    log_format format = log_format::text;
+};
+
+struct configuration {
+    std::filesystem::path file;
+    listen_settings listen;
+    client_tls_settings tls;
+    auth_method default_auth_method = auth_method::scram_sha_256;
+    std::vector<auth_rule> auth_rules;
+    std::map<std::string, user_settings, std::less<>> users;
+    std::map<std::string, std::shared_ptr<const catalog::postgres_connection>, std::less<>> connections;
+    std::vector<std::shared_ptr<const route_settings>> routes;  // in the file's order
+    log_settings log;
+    std::vector<std::string> warnings;  // one finished sentence each, with file and line
+};
+
+/// One finding in the file. `what()` is the whole text: `FILE:LINE: message (hint)`.
+class configuration_error : public std::exception {
+public:
+    configuration_error(
+        const std::filesystem::path& file,
+        std::size_t line,
+        const std::string& message,
+        const std::string& hint = {}
+    );
+    const char* what() const noexcept override { return text_.c_str(); }
+
+private:
+    std::string text_;
+};
+
+/// Reads and checks the file and everything it names. Throws configuration_error.
+configuration load_configuration(const std::filesystem::path& file);
+
+/// The same with the text at hand; `file` only names it, and the folder that relative paths start at.
+configuration load_configuration_text(std::string_view text, const std::filesystem::path& file);
+
+}  // namespace signalbox::proxy

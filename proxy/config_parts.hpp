@@ -1,0 +1,45 @@
+// The parts of the loader, one for each group of sections. config.cpp calls them in the order in
+// which they need each other: secrets first, then what names secrets, then what names connections.
+#pragma once
+
+#include "proxy/config.hpp"
+#include "proxy/config_reader.hpp"
+
+#include <optional>
+#include <set>
+#include <string>
+
+namespace signalbox::proxy {
+
+/// [tls]: towards clients. Reads and checks the certificate, its key and the client CA.
+void read_client_tls(const section& tls, configuration& out);
+
+/// [connections.*]. The names of those that are understood but cannot be served yet go into
+/// `unsupported`.
+void read_connections(
+    const section& root, configuration& out, std::set<std::string, std::less<>>& unsupported
+);
+
+/// [[routes]], after the connections.
+void read_routes(
+    const section& root, configuration& out, const std::set<std::string, std::less<>>& unsupported
+);
+
+/// PEM text, or where it could not be read, the system's words.
+struct pem_source {
+    std::string text;
+    std::string name;  // the path, or for a secret's value "secret …"
+};
+
+/// Certificate chain and key of one side, checked together. Nothing = fine, else a sentence without
+/// its end.
+std::optional<std::string> check_key_pair(const pem_source& certificate, const pem_source& key);
+
+/// At least one certificate, and nothing that is not one. Nothing = fine, else a sentence without
+/// its end.
+std::optional<std::string> check_certificate_authority(const pem_source& authority);
+
+/// The file under `key`, which is not empty; an error where it cannot be read.
+pem_source read_pem_file(const section& from, std::string_view key, const std::string& path);
+
+}  // namespace signalbox::proxy

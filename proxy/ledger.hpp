@@ -1,0 +1,112 @@
+// The pipeline ledger: one entry per request on a server connection whose reply is still to come, in order.
+//
+// What the reply is for decides what becomes of it: forwarded, swallowed (Signalbox asked), or made here when its turn
+// comes (`local`). A change of prepared statements is applied only when the server has confirmed the entry it hangs on.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rewrite/statements.hpp"
+
+namespace signalbox::proxy {
+
+enum class request : std::uint8_t {
+    query,
+    parse,
+    bind,
+    describe,
+    execute,
+    close,
+    sync,
+    function_call,
+    copy_end,    // CopyDone or CopyFail: no reply of its own
+    setup,       // our Query that takes the connection to the session's parameters
+    inspection,  // our Query that asks for the session's state
+    restoration, // our Query that returns reset parameters to the startup packet's values
+    local        // answered here when its turn comes
+};
+
+enum class reply : std::uint8_t { forward, swallow };
+
+/// What a rarer entry remembers.
+struct ledger_detail {
+    std::string client_name;           // of the prepared statement
+    rewrite::statement_ptr statement;  // that a Parse makes known
+    std::uint32_t number = 0;          // on the server connection
+    bool is_close = false;             // a local CloseComplete
+    bool is_deallocate = false;        // a local DEALLOCATE
+    bool only_local_set = false;       // SET LOCAL: its tag means nothing for the session
+    std::string error;                 // a local ErrorResponse, whole
+};
+
+struct ledger_entry {
+    request kind = request::query;
+    reply action = reply::forward;
+    std::unique_ptr<ledger_detail> detail;
+
+    /// Its reply ends with ReadyForQuery.
+    bool ends_batch() const noexcept {
+        switch (kind) {
+            case request::query:
+            case request::sync:
+            case request::function_call:
+            case request::setup:
+            case request::inspection:
+            case request::restoration:
+                return true;
+            case request::local:
+                return detail->is_deallocate;
+            default:
+                return false;
+        }
+    }
+};
+
+class ledger {
+public:
+    bool empty() const noexcept { return head_ == entries_.size(); }
+
+    std::size_t size() const noexcept { return entries_.size() - head_; }
+
+    ledger_entry& front() noexcept { return entries_[head_]; }
+
+    ledger_entry& operator[](std::size_t i) noexcept { return entries_[head_ + i]; }
+
+    ledger_entry& push(request kind, reply action = reply::forward) {
+        entries_.push_back({kind, action, nullptr});
+        return entries_.back();
+    }
+
+    void pop() noexcept {
+        entries_[head_].detail.reset();
+        if (++head_ == entries_.size()) {
+            clear();
+        }
+    }
+
+    void erase(std::size_t i) {
+        entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(head_ + i));
+        if (empty()) {
+            clear();
+        }
+    }
+
+    void clear() noexcept {
+        entries_.clear();
+        head_ = 0;
+        if (entries_.capacity() > kept_entries) {
+            entries_.shrink_to_fit();
+        }
+    }
+
+private:
+    static constexpr std::size_t kept_entries = 1024;
+
+    std::vector<ledger_entry> entries_;
+    std::size_t head_ = 0;
+};
+
+}  // namespace signalbox::proxy

@@ -1,0 +1,291 @@
+#include "proxy/lifecycle.hpp"
+
+#include <openssl/rand.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <memory>
+#include <thread>
+
+#include "proxy/listener.hpp"
+#include "proxy/log.hpp"
+#include "proxy/runtime.hpp"
+#include "proxy/shared.hpp"
+#include "proxy/worker.hpp"
+
+namespace signalbox::proxy {
+namespace {
+
+constexpr unsigned blocking_threads = 2;
+
+/// systemd's sd_notify(3), which is one datagram.
+void notify_service_manager(const std::string& message) {
+    const char* const path = std::getenv("NOTIFY_SOCKET");  // NOLINT(concurrency-mt-unsafe): nothing sets it
+    if (path == nullptr || *path == '\0') {
+        return;
+    }
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    const std::string_view name{path};
+    if (name.size() >= sizeof to.sun_path) {
+        return;
+    }
+    std::memcpy(to.sun_path, name.data(), name.size());
+    if (to.sun_path[0] == '@') {
+        to.sun_path[0] = '\0';
+    }
+    const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return;
+    }
+    ::sendto(
+        fd,
+        message.data(),
+        message.size(),
+        MSG_NOSIGNAL,
+        reinterpret_cast<const sockaddr*>(&to),
+        static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size())
+    );
+    ::close(fd);
+}
+
+/// Every client is a descriptor, and so is every server connection: as many as the hard limit allows.
+void raise_descriptor_limit(std::size_t wanted) {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
+        return;
+    }
+    limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, wanted);
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < wanted) {
+        log::warn(
+            "the limit of open files is lower than max_clients needs",
+            {{"limit", std::uint64_t{limit.rlim_cur}}, {"wanted", wanted}}
+        );
+    }
+}
+
+void apply_log_settings(const configuration& config) {
+    log::set_level(log::parse_level(config.log.level).value_or(log::level::info));
+    log::set_format(config.log.format == log_format::json ? log::format::json : log::format::text);
+    for (const auto& warning : config.warnings) {
+        log::warn("configuration", {{"cause", warning}});
+    }
+}
+
+class server {
+public:
+    explicit server(std::filesystem::path file) : file_(std::move(file)) {}
+
+    ~server() {
+        for (auto& each : workers_) {
+            each->join();
+        }
+        workers_.clear();
+        for (const auto& path : unix_paths_) {
+            ::unlink(path.c_str());
+        }
+    }
+
+    server(const server&) = delete;
+    server& operator=(const server&) = delete;
+
+    int run() {
+        try {
+            auto config = load_configuration(file_);
+            apply_log_settings(config);
+            runtime_ = std::make_shared<const runtime>(std::move(config), nullptr);
+        } catch (const std::exception& e) {
+            log::error("the configuration cannot be used", {{"cause", e.what()}});
+            return exit_usage;
+        }
+        // Before any thread exists, so that all inherit it: signals are read here and nowhere else.
+        sigset_t handled;
+        sigemptyset(&handled);
+        for (const int signal : {SIGHUP, SIGTERM, SIGINT}) {
+            sigaddset(&handled, signal);
+        }
+        pthread_sigmask(SIG_BLOCK, &handled, nullptr);
+        std::signal(SIGPIPE, SIG_IGN);
+
+        if (!start_workers()) {
+            return exit_fault;
+        }
+        log::ready(addresses_);
+        notify_service_manager("READY=1");
+        const int status = wait_for_signals(handled);
+        notify_service_manager("STOPPING=1");
+        return status;
+    }
+
+private:
+    bool start_workers() {
+        const auto& listen = runtime_->config().listen;
+        const std::size_t count =
+            listen.workers > 0 ? listen.workers : std::max(1U, std::thread::hardware_concurrency());
+        raise_descriptor_limit(listen.max_clients + 4096);
+        shared_ = std::make_unique<shared_state>(count, blocking_threads);
+        if (RAND_bytes(shared_->mock_key.data(), static_cast<int>(shared_->mock_key.size())) != 1) {
+            log::error("no random numbers to be had", {});
+            return false;
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            workers_.push_back(std::make_unique<worker>(i, *shared_, runtime_));
+            shared_->workers.push_back(workers_.back().get());
+        }
+        if (!open_sockets(listen)) {
+            return false;
+        }
+        for (auto& each : workers_) {
+            each->start();
+        }
+        return true;
+    }
+
+    bool open_sockets(const listen_settings& listen) {
+        auto port = listen.port;
+        for (const auto& host : listen.addresses) {
+            for (auto& each : workers_) {
+                for (const auto& made : listen_tcp(host, port, listen.tcp_keepalive)) {
+                    if (made.fd < 0) {
+                        log::error("cannot listen", {{"cause", made.error}});
+                        return false;
+                    }
+                    port = bound_port(made.fd);
+                    if (each == workers_.front()) {
+                        addresses_.push_back(made.address);
+                    }
+                    each->listen_on(made.fd, false);
+                }
+            }
+        }
+        if (!listen.unix_socket_dir.empty()) {
+            const auto made = listen_unix(listen.unix_socket_dir, port);
+            if (made.fd < 0) {
+                log::error("cannot listen", {{"cause", made.error}});
+                return false;
+            }
+            unix_paths_.push_back(made.address);
+            addresses_.push_back(made.address);
+            for (auto& each : workers_) {
+                each->listen_on(each == workers_.front() ? made.fd : ::dup(made.fd), true);
+            }
+        }
+        return true;
+    }
+
+    int wait_for_signals(const sigset_t& handled) {
+        bool draining = false;
+        std::thread drained;
+        int status = exit_success;
+        for (bool running = true; running;) {
+            int signal = 0;
+            if (sigwait(&handled, &signal) != 0) {
+                continue;
+            }
+            if (signal == SIGHUP && !draining) {
+                reload();
+            } else if (signal == SIGTERM && !draining) {
+                draining = true;
+                log::info("draining: no new clients, running transactions may finish", {});
+                const auto until = backend::clock::now() + drain_timeout();
+                for (auto& each : workers_) {
+                    each->post([w = each.get(), until] { w->drain(until); });
+                }
+                // When all workers have ended, this thread is woken as by a second signal.
+                drained = std::thread{[this, main = pthread_self()] {
+                    for (auto& each : workers_) {
+                        each->join();
+                    }
+                    pthread_kill(main, SIGINT);
+                }};
+            } else if (signal == SIGTERM || signal == SIGINT) {
+                running = false;
+                for (auto& each : workers_) {
+                    each->post([w = each.get()] { w->stop_now(); });
+                }
+            }
+        }
+        if (drained.joinable()) {
+            drained.join();
+        }
+        for (auto& each : workers_) {
+            each->join();
+        }
+        log::info("stopped", {});
+        return status;
+    }
+
+    duration drain_timeout() const {
+        duration longest{0};
+        for (const auto& route : runtime_->config().routes) {
+            longest = std::max(longest, route->drain_timeout);
+        }
+        return longest;
+    }
+
+    void reload() {
+        timespec now{};
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        notify_service_manager(
+            "RELOADING=1\nMONOTONIC_USEC=" +
+            std::to_string(std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000)
+        );
+        try {
+            auto next = std::make_shared<const runtime>(load_configuration(file_), runtime_.get());
+            runtime_ = std::move(next);
+            apply_log_settings(runtime_->config());
+            for (auto& each : workers_) {
+                each->post([w = each.get(), runtime = runtime_] { w->apply(runtime); });
+            }
+            log::info("configuration reloaded", {});
+        } catch (const std::exception& e) {
+            log::error("reload failed, the old configuration stays", {{"cause", e.what()}});
+        }
+        notify_service_manager("READY=1");
+    }
+
+    std::filesystem::path file_;
+    runtime_ptr runtime_;
+    std::unique_ptr<shared_state> shared_;
+    std::vector<std::unique_ptr<worker>> workers_;
+    std::vector<std::string> addresses_;
+    std::vector<std::string> unix_paths_;
+};
+
+}  // namespace
+
+int serve(const std::filesystem::path& config_file) {
+    try {
+        return server{config_file}.run();
+    } catch (const std::exception& e) {
+        log::error("fault", {{"cause", e.what()}});
+        return exit_fault;
+    }
+}
+
+int check(const std::filesystem::path& config_file) {
+    try {
+        auto config = load_configuration(config_file);
+        for (const auto& warning : config.warnings) {
+            std::fprintf(stderr, "warning: %s\n", warning.c_str());
+        }
+        const runtime usable{std::move(config), nullptr};
+        std::printf("%s: the configuration is fine\n", config_file.c_str());
+        return exit_success;
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "error: %s\n", e.what());
+        return exit_usage;
+    }
+}
+
+}  // namespace signalbox::proxy

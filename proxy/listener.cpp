@@ -1,0 +1,156 @@
+#include "proxy/listener.hpp"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "proxy/log.hpp"
+#include "proxy/worker.hpp"
+
+namespace signalbox::proxy {
+namespace {
+
+constexpr int backlog = 4096;
+/// How long to leave waiting clients alone when there is no descriptor or memory left for them.
+constexpr auto exhausted_pause = std::chrono::milliseconds{100};
+
+std::string system_text(int error) { return std::generic_category().message(error); }
+
+}  // namespace
+
+listener::listener(worker& owner, backend::event_loop& loop, int fd, bool is_local)
+    : owner_(owner), loop_(loop), fd_(fd), is_local_(is_local) {
+    loop_.add(fd_, EPOLLIN | (is_local_ ? EPOLLEXCLUSIVE : 0U), *this);
+}
+
+listener::~listener() {
+    loop_.remove(fd_, *this);
+    ::close(fd_);
+}
+
+void listener::on_events(std::uint32_t /*events*/) {
+    backend::socket_address from;
+    from.size = sizeof from.storage;
+    const int fd = ::accept4(
+        fd_, reinterpret_cast<sockaddr*>(&from.storage), &from.size, SOCK_NONBLOCK | SOCK_CLOEXEC
+    );
+    if (fd >= 0) {
+        owner_.accept_client(fd, from);
+        return;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        log::warn("cannot accept a client for now", {{"cause", system_text(errno)}});
+        pause();
+    }
+}
+
+void listener::pause() {
+    loop_.remove(fd_, *this);
+    resume_.start(
+        loop_,
+        loop_.now() + exhausted_pause,
+        [](void* self) {
+            auto& l = *static_cast<listener*>(self);
+            l.loop_.add(l.fd_, EPOLLIN | (l.is_local_ ? EPOLLEXCLUSIVE : 0U), l);
+        },
+        this
+    );
+}
+
+std::vector<listen_result> listen_tcp(
+    const std::string& host, std::uint16_t port, std::chrono::milliseconds keepalive
+) {
+    addrinfo hints{};
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+    addrinfo* found = nullptr;
+    const bool any = host == "*";
+    const int rc = ::getaddrinfo(any ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &found);
+    if (rc != 0) {
+        return {{-1, {}, "cannot listen on \"" + host + "\": " + ::gai_strerror(rc)}};
+    }
+    std::vector<listen_result> results;
+    for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
+        listen_result made;
+        made.fd = ::socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        const int on = 1;
+        // What is set here is inherited by every accepted socket: no call per client.
+        ::setsockopt(made.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        ::setsockopt(made.fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+        ::setsockopt(made.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        if (a->ai_family == AF_INET6) {
+            ::setsockopt(made.fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+        }
+        if (keepalive.count() > 0) {
+            const int seconds = static_cast<int>(std::max<std::int64_t>(1, keepalive.count() / 1000));
+            ::setsockopt(made.fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+            ::setsockopt(made.fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds);
+        }
+        if (made.fd < 0 || ::bind(made.fd, a->ai_addr, a->ai_addrlen) != 0 || ::listen(made.fd, backlog) != 0) {
+            made.error = "cannot listen on \"" + host + "\", port " + std::to_string(port) + ": " + system_text(errno);
+            ::close(made.fd);
+            made.fd = -1;
+        } else {
+            const auto shown = any ? std::string{a->ai_family == AF_INET6 ? "::" : "0.0.0.0"} : host;
+            made.address = (shown.find(':') != std::string::npos ? '[' + shown + ']' : shown) + ':' +
+                           std::to_string(bound_port(made.fd));
+        }
+        results.push_back(std::move(made));
+    }
+    ::freeaddrinfo(found);
+    return results;
+}
+
+std::uint16_t bound_port(int fd) {
+    sockaddr_storage bound{};
+    socklen_t size = sizeof bound;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+        return 0;
+    }
+    if (bound.ss_family == AF_INET6) {
+        sockaddr_in6 in{};
+        std::memcpy(&in, &bound, sizeof in);
+        return ntohs(in.sin6_port);
+    }
+    sockaddr_in in{};
+    std::memcpy(&in, &bound, sizeof in);
+    return ntohs(in.sin_port);
+}
+
+listen_result listen_unix(const std::string& directory, std::uint16_t port) {
+    listen_result made;
+    made.address = directory + "/.s.PGSQL." + std::to_string(port);
+    sockaddr_un un{};
+    un.sun_family = AF_UNIX;
+    if (made.address.size() >= sizeof un.sun_path) {
+        made.error = "the path \"" + made.address + "\" is too long for a Unix-domain socket";
+        return made;
+    }
+    std::memcpy(un.sun_path, made.address.c_str(), made.address.size() + 1);
+    made.fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    // A socket that nobody listens on any more is a leftover; a live one answers.
+    const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool alive = ::connect(probe, reinterpret_cast<const sockaddr*>(&un), sizeof un) == 0;
+    ::close(probe);
+    if (!alive) {
+        ::unlink(un.sun_path);
+    }
+    if (made.fd < 0 || ::bind(made.fd, reinterpret_cast<const sockaddr*>(&un), sizeof un) != 0 ||
+        ::chmod(un.sun_path, 0777) != 0 || ::listen(made.fd, backlog) != 0) {
+        made.error = "cannot listen on \"" + made.address + "\": " + system_text(errno);
+        ::close(made.fd);
+        made.fd = -1;
+    }
+    return made;
+}
+
+}  // namespace signalbox::proxy

@@ -1,0 +1,43 @@
+// A listening socket of one worker. The kernel spreads connections over the workers' sockets (SO_REUSEPORT); a
+// Unix-domain socket is one for all, and whoever wakes first accepts.
+#pragma once
+
+#include <string>
+
+#include "backend/address.hpp"
+#include "backend/io/event_loop.hpp"
+
+namespace signalbox::proxy {
+
+class worker;
+
+class listener final : public backend::event_handler {
+public:
+    listener(worker& owner, backend::event_loop& loop, int fd, bool is_local);
+    ~listener();
+
+    void on_events(std::uint32_t events) override;
+
+private:
+    void pause();
+
+    worker& owner_;
+    backend::event_loop& loop_;
+    int fd_;
+    bool is_local_;
+    backend::timer resume_;
+};
+
+struct listen_result {
+    int fd = -1;
+    std::string address;  // as clients reach it, with the port that was given
+    std::string error;    // why fd is -1
+};
+
+/// `host`: an address, a name, or "*". Several sockets can share a port.
+std::vector<listen_result> listen_tcp(const std::string& host, std::uint16_t port, std::chrono::milliseconds keepalive);
+listen_result listen_unix(const std::string& directory, std::uint16_t port);
+/// The port a socket is bound to.
+std::uint16_t bound_port(int fd);
+
+}  // namespace signalbox::proxy

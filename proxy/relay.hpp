@@ -1,0 +1,233 @@
+// The session machine: bytes of a client and of the server connection that it has been lent, in; bytes for both, out.
+// No socket, no clock, no lock.
+//
+//             on_client(): a message that needs a server
+//   at rest ------------------------------------------> wants a server
+//      ^                                                      | attach()
+//      | detach() when may_release()                          v
+//      +---------------------------------------- served <- (setup, when the parameters differ)
+//
+// Invariants
+//   - a message is forwarded to the server at most once, and never again after the server was lost;
+//   - every request in flight has an entry in the server's ledger, in order;
+//   - nothing of the client is sent while `blocked`: our own setup, inspection or restoration is under way;
+//   - may_release() only between transactions, with an empty ledger, at a message boundary, and with no state on the
+//     server connection that cannot be carried; on any doubt the connection is closed instead (is_doubtful()).
+//
+// In session mode names and statements pass as they are: the server connection is the client's own until it leaves.
+// Source    PostgreSQL manual, "Message Flow"; src/backend/tcop/postgres.c for what is skipped after an error
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend/server_connection.hpp"
+#include "proxy/config.hpp"
+#include "proxy/ledger.hpp"
+#include "proxy/outbox.hpp"
+#include "rewrite/parameters.hpp"
+#include "rewrite/statements.hpp"
+#include "wire/error_response.hpp"
+#include "wire/messages.hpp"
+
+namespace signalbox::proxy {
+
+/// What a worker's relays share.
+struct relay_environment {
+    explicit relay_environment(rewrite::statement_registry& registry) : statements(registry) {}
+
+    rewrite::statement_cache statements;
+    rewrite::parameter_pool parameters;
+    std::uint64_t next_unnamed = 1;
+    std::uint64_t unnamed_step = 1;  // the number of workers: tokens are unique among them
+};
+
+/// What Signalbox knows about a server connection; it stays with it from lease to lease.
+struct server_state final : backend::server_attachment {
+    static constexpr std::uint64_t unnamed_unknown = ~std::uint64_t{0};
+
+    ledger requests;
+    rewrite::server_statements statements;
+    rewrite::parameter_set_ptr applied;   // what the session's setup has set
+    rewrite::parameter_set_ptr reported;  // ParameterStatus, as told last
+    std::uint64_t unnamed = 0;            // token of the unnamed statement that it holds; 0 = none
+    std::uint64_t batch = 1;              // grows with every Query and Sync
+    std::size_t stream_left = 0;          // of a server message that is passed in pieces
+    bool stream_swallowed = false;
+    char status = 'I';
+    bool skip_to_sync = false;  // the server ignores everything up to the next Sync
+    bool copy_in = false;
+    bool sync_in_copy = false;
+    bool tainted = false;   // LOAD: nothing takes that back
+    bool doubtful = false;  // must not be used again
+};
+
+/// The route's part of what a relay must know. Outlives the relay.
+struct relay_settings {
+    pool_mode mode = pool_mode::transaction;
+    std::size_t max_prepared_statements = 200;
+    std::uint64_t max_message_size = 1ULL << 30;
+};
+
+class relay {
+public:
+    enum class demand { nothing, server, terminate, fatal };
+
+    enum class server_step { fine, lost, broken };
+
+    enum class loss { nothing, told, close_client, retry };
+
+    relay(relay_environment& environment, const relay_settings& settings);
+
+    void set_startup(rewrite::parameter_set_ptr startup);
+
+    /// Takes what it can of `in` and says in demanded() why it stopped. What was not consumed must be given again,
+    /// first, together with what follows.
+    std::size_t on_client(std::string_view in, outbox& to_server, outbox& to_client);
+    demand demanded() const noexcept { return demand_; }
+
+    /// For demand::fatal: what to tell the client before it is closed.
+    const wire::report& fatal() const noexcept { return fatal_; }
+
+    /// `lost`: the server has said that it ends (fatal_body() holds its words); `broken`: it does not keep the protocol.
+    server_step on_server(std::string_view in, outbox& to_client, outbox& to_server, std::size_t& consumed);
+
+    void attach(server_state& server, std::string_view login_role, outbox& to_server, outbox& to_client);
+    /// The server connection as it is left behind; null when there was none.
+    server_state* detach() noexcept;
+
+    bool has_server() const noexcept { return server_ != nullptr; }
+
+    bool is_blocked() const noexcept { return blocked_; }
+
+    bool may_release() const noexcept;
+    /// In the middle of something that a new lease could not go on with.
+    bool is_doubtful() const noexcept;
+    /// The server is working on something of this client's.
+    bool is_busy() const noexcept { return server_ != nullptr && (!server_->requests.empty() || open_batch_); }
+
+    bool in_transaction() const noexcept { return server_ != nullptr && server_->status != 'I'; }
+
+    bool is_pinned() const noexcept { return rare_ && !rare_->pinned_by.empty(); }
+
+    /// The client has been sent the beginning of a message, and not its end.
+    bool is_mid_message() const noexcept {
+        return server_ != nullptr && server_->stream_left > 0 && !server_->stream_swallowed;
+    }
+
+    /// The server connection is the session's own: without it the session cannot go on.
+    bool carries_state() const noexcept { return !renames() || is_pinned(); }
+
+    bool may_have_state() const noexcept { return suspect_ || is_pinned(); }
+
+    /// Setup failed: the server does not take the session's parameters.
+    const std::optional<std::string>& setup_error() const noexcept { return setup_error_; }
+
+    /// The server connection is gone. Tells the client where something was under way.
+    loss server_lost(const wire::report& why, outbox& to_client);
+    /// No server can be had for the message that waits: it fails, and the session goes on.
+    void fail_waiting(wire::report why);
+
+    const rewrite::parameter_set_ptr& reported() const noexcept { return reported_; }
+
+    void set_reported(rewrite::parameter_set_ptr reported) { reported_ = std::move(reported); }
+
+    /// The body of the server's FATAL.
+    const std::string& fatal_body() const noexcept { return fatal_body_; }
+
+private:
+    /// What most sessions never need.
+    struct rare_state {
+        rewrite::client_statements names;
+        std::string unnamed_tail;
+        std::vector<std::string> custom_parameters;
+        std::string pinned_by;
+        rewrite::session_state inspected;
+        std::string inspection_error;
+    };
+
+    struct client_view {
+        char type;
+        std::string_view whole;  // header and as much of the body as is there
+        std::size_t total;
+
+        bool complete() const noexcept { return whole.size() == total; }
+
+        std::string_view body() const noexcept;
+    };
+
+    enum class taken { all, more_bytes, stop };
+
+    bool renames() const noexcept { return settings_.mode != pool_mode::session; }
+
+    rare_state& rare();
+    bool check_header(char type, std::uint32_t length);
+    bool protocol_error(std::string message);
+    taken on_message(const client_view& m, outbox& to_server, outbox& to_client);
+    taken on_skipped(const client_view& m, outbox& to_client);
+    taken on_query(const client_view& m, outbox& to_server, outbox& to_client);
+    taken on_parse(const client_view& m, outbox& to_server, outbox& to_client);
+    taken on_bind(const client_view& m, outbox& to_server);
+    taken on_describe(const client_view& m, outbox& to_server);
+    taken on_close(const client_view& m, outbox& to_server, outbox& to_client);
+    taken on_sync(const client_view& m, outbox& to_server);
+    taken on_failed(const client_view& m, outbox& to_client);
+    void pass(const client_view& m, outbox& to_server);
+    void drop(const client_view& m);
+    void note_traits(const parser::text_traits& traits);
+    void refuse(const wire::report& why, request kind, outbox& to_client);
+    bool deallocate_locally(const parser::text_traits& traits, outbox& to_client);
+    void parse_unnamed(
+        const client_view& m,
+        const wire::parse_message& p,
+        const parser::text_traits& traits,
+        outbox& to_server
+    );
+    std::uint32_t ensure_prepared(const rewrite::statement_ptr& statement, outbox& to_server);
+    std::uint32_t prepare_anew(const rewrite::statement_ptr& statement, outbox& to_server, reply action);
+    void ensure_unnamed(outbox& to_server);
+    std::string server_name_for(std::string_view client_name, outbox& to_server, bool& known);
+
+    bool on_server_message(char type, std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server);
+    void emit(std::string_view whole, bool swallowed, outbox& to_client);
+    bool on_error(std::string_view whole, std::string_view body, outbox& to_client);
+    void abandon_batch();
+    void drop_entry(ledger_entry& entry);
+    void on_tag(std::string_view tag);
+    void on_copy_in();
+    bool on_ready(std::string_view whole, char status, outbox& to_client, outbox& to_server);
+    void finish_batch(char status, outbox& to_client, outbox& to_server);
+    void finish_inspection(outbox& to_client);
+    void settle(outbox& to_client);
+    void sync_reported(outbox& to_client);
+    void begin_setup(outbox& to_server, outbox& to_client);
+
+    relay_environment& env_;
+    const relay_settings& settings_;
+    server_state* server_ = nullptr;
+    rewrite::parameter_set_ptr startup_;
+    rewrite::parameter_set_ptr parameters_;
+    rewrite::parameter_set_ptr reported_;
+    std::unique_ptr<rare_state> rare_;
+    std::string_view login_role_;  // the pool's, which outlives the lease
+    std::uint64_t unnamed_token_ = 0;
+    std::size_t stream_left_ = 0;  // of a client message that is passed or dropped in pieces
+    bool stream_dropped_ = false;
+    bool open_batch_ = false;     // extended messages have been sent, and no Sync yet
+    bool skip_locally_ = false;   // we raised the error: everything up to Sync is dropped here
+    bool blocked_ = false;
+    bool suspect_ = false;        // the server is to be asked for the session's state before it is released
+    bool reset_seen_ = false;
+    bool unnamed_sticks_ = false; // the unnamed statement is too large to be kept here
+    demand demand_ = demand::nothing;
+    wire::report fatal_;
+    std::optional<std::string> setup_error_;
+    std::optional<wire::report> lost_;  // to be told with the client's next request
+    std::string fatal_body_;
+};
+
+}  // namespace signalbox::proxy

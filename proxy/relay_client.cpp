@@ -1,0 +1,649 @@
+// The client's half of the relay: what becomes of each message on its way to the server.
+#include <algorithm>
+
+#include "parser/traits.hpp"
+#include "proxy/relay.hpp"
+#include "wire/limits.hpp"
+#include "wire/messages.hpp"
+
+namespace signalbox::proxy {
+
+namespace cm = wire::client_message;
+
+namespace {
+
+/// A named statement is kept as a whole, to be parsed again elsewhere.
+constexpr std::size_t max_kept_statement_bytes = std::size_t{16} << 20U;
+/// The unnamed statement is kept only up to this; beyond, it keeps the server connection.
+constexpr std::size_t max_kept_unnamed_bytes = std::size_t{1} << 20U;
+
+/// PostgreSQL drops the unnamed statement at every simple Query.
+constexpr std::uint64_t no_statement = 0;
+
+wire::report no_explicit_transactions() {
+    return {
+        .severity = "ERROR",
+        .sqlstate = std::string{wire::sqlstate::feature_not_supported},
+        .message = "explicit transactions are not supported in statement pool mode",
+        .detail = {},
+        .hint = "Use a route with pool_mode = \"transaction\"."};
+}
+
+}  // namespace
+
+std::string_view relay::client_view::body() const noexcept {
+    return whole.substr(wire::header_bytes);
+}
+
+relay::relay(relay_environment& environment, const relay_settings& settings)
+    : env_(environment),
+      settings_(settings),
+      startup_(environment.parameters.empty()),
+      parameters_(environment.parameters.empty()) {}
+
+relay::rare_state& relay::rare() {
+    if (!rare_) {
+        rare_ = std::make_unique<rare_state>();
+    }
+    return *rare_;
+}
+
+void relay::set_startup(rewrite::parameter_set_ptr startup) {
+    startup_ = startup;
+    parameters_ = std::move(startup);
+}
+
+bool relay::protocol_error(std::string message) {
+    fatal_ = {
+        .severity = "FATAL",
+        .sqlstate = std::string{wire::sqlstate::protocol_violation},
+        .message = std::move(message),
+        .detail = {},
+        .hint = {}};
+    demand_ = demand::fatal;
+    return false;
+}
+
+bool relay::check_header(char type, std::uint32_t length) {
+    if (!wire::is_client_message(type)) {
+        return protocol_error(
+            "invalid frontend message type " + std::to_string(static_cast<unsigned char>(type))
+        );
+    }
+    if (length < 4) {
+        return protocol_error("invalid message length");
+    }
+    if (length > settings_.max_message_size) {
+        protocol_error("message of " + std::to_string(length) + " bytes is too long");
+        fatal_.hint = "The limit is max_message_size in the section [listen].";
+        fatal_.sqlstate = wire::sqlstate::program_limit_exceeded;
+        return false;
+    }
+    return true;
+}
+
+std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_client) {
+    demand_ = demand::nothing;
+    std::size_t at = 0;
+    while (at < in.size()) {
+        if (stream_left_ > 0) {
+            const auto n = std::min(stream_left_, in.size() - at);
+            if (!stream_dropped_) {
+                to_server.pass(in.substr(at, n));
+            }
+            stream_left_ -= n;
+            at += n;
+            continue;
+        }
+        if (blocked_ || in.size() - at < wire::header_bytes) {
+            break;
+        }
+        const char type = in[at];
+        const auto length = wire::load_u32(in.data() + at + 1);
+        if (!check_header(type, length)) {
+            break;
+        }
+        const std::size_t total = std::size_t{length} + 1;
+        const client_view m{type, in.substr(at, total), total};
+        const auto done = on_message(m, to_server, to_client);
+        if (done != taken::all) {
+            break;
+        }
+        at += m.whole.size();
+        if (demand_ != demand::nothing) {
+            break;
+        }
+    }
+    return at;
+}
+
+/// The whole message, or as much as is there and the rest as it comes.
+void relay::pass(const client_view& m, outbox& to_server) {
+    to_server.pass(m.whole);
+    stream_left_ = m.total - m.whole.size();
+    stream_dropped_ = false;
+}
+
+void relay::drop(const client_view& m) {
+    stream_left_ = m.total - m.whole.size();
+    stream_dropped_ = true;
+}
+
+relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& to_client) {
+    if (m.type == cm::terminate) {
+        demand_ = demand::terminate;
+        return taken::all;
+    }
+    if (skip_locally_ || (server_ != nullptr && server_->skip_to_sync)) {
+        if (m.type != cm::sync) {
+            drop(m);
+            return taken::all;
+        }
+        if (server_ == nullptr) {
+            return on_skipped(m, to_client);
+        }
+    }
+    if (server_ == nullptr) {
+        switch (m.type) {
+            case cm::copy_data:
+            case cm::copy_done:
+            case cm::copy_fail:
+                // The COPY they belong to has ended: PostgreSQL ignores them, too.
+                drop(m);
+                return taken::all;
+            case cm::flush:
+                drop(m);
+                return taken::all;
+            case cm::sync:
+                if (!lost_) {
+                    wire::write_ready_for_query(to_client.copied(), 'I');
+                    drop(m);
+                    return taken::all;
+                }
+                break;
+            default:
+                break;
+        }
+        if (lost_) {
+            return on_failed(m, to_client);
+        }
+        demand_ = demand::server;
+        return taken::stop;
+    }
+    switch (m.type) {
+        case cm::query:
+            return on_query(m, to_server, to_client);
+        case cm::parse:
+            return on_parse(m, to_server, to_client);
+        case cm::bind:
+            return on_bind(m, to_server);
+        case cm::describe:
+            return on_describe(m, to_server);
+        case cm::close:
+            return on_close(m, to_server, to_client);
+        case cm::sync:
+            return on_sync(m, to_server);
+        case cm::execute:
+            server_->requests.push(request::execute);
+            open_batch_ = true;
+            pass(m, to_server);
+            return taken::all;
+        case cm::function_call:
+            server_->requests.push(request::function_call);
+            ++server_->batch;
+            suspect_ = true;  // it can be any function
+            pass(m, to_server);
+            return taken::all;
+        case cm::copy_done:
+        case cm::copy_fail:
+            if (server_->copy_in) {
+                server_->copy_in = false;
+            } else if (!server_->requests.empty()) {
+                server_->requests.push(request::copy_end);
+            }
+            pass(m, to_server);
+            return taken::all;
+        default:  // Flush, CopyData
+            pass(m, to_server);
+            return taken::all;
+    }
+}
+
+/// The request that meets the news of a failure: it is answered here and reaches no server.
+relay::taken relay::on_failed(const client_view& m, outbox& to_client) {
+    wire::write_error_response(to_client.copied(), *lost_);
+    lost_.reset();
+    if (m.type == cm::query || m.type == cm::function_call || m.type == cm::sync) {
+        wire::write_ready_for_query(to_client.copied(), 'I');
+    } else {
+        skip_locally_ = true;
+    }
+    drop(m);
+    return taken::all;
+}
+
+relay::taken relay::on_skipped(const client_view& m, outbox& to_client) {
+    skip_locally_ = false;
+    open_batch_ = false;
+    wire::write_ready_for_query(to_client.copied(), 'I');
+    drop(m);
+    return taken::all;
+}
+
+void relay::note_traits(const parser::text_traits& traits) {
+    if (traits.assigns_default) {
+        reset_seen_ = true;
+    }
+    if (!renames()) {
+        return;
+    }
+    if (traits.needs_inspection) {
+        suspect_ = true;
+    }
+    if (traits.dynamic_parameter) {
+        rare().pinned_by = "set_config() with a name that is not a literal";
+    }
+    for (const auto& name : traits.custom_parameters) {
+        auto& known = rare().custom_parameters;
+        if (std::find(known.begin(), known.end(), name) == known.end()) {
+            known.push_back(name);
+        }
+    }
+}
+
+relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to_client) {
+    if (!m.complete() && m.total <= wire::max_inspected_bytes) {
+        return taken::more_bytes;
+    }
+    auto& entry = server_->requests.push(request::query);
+    ++server_->batch;
+    const auto text = m.complete() ? m.body().substr(0, m.body().size() - (m.body().empty() ? 0 : 1))
+                                   : m.body();
+    if (!m.complete()) {
+        suspect_ = suspect_ || renames();  // what it does is not looked at
+    } else if (parser::quick_scan(text)) {
+        const auto traits = parser::scan_text(text);
+        if (settings_.mode == pool_mode::statement && traits.opens_block) {
+            server_->requests.erase(server_->requests.size() - 1);
+            refuse(no_explicit_transactions(), request::query, to_client);
+            drop(m);
+            return taken::all;
+        }
+        if (!traits.deallocated.empty() && renames() && deallocate_locally(traits, to_client)) {
+            drop(m);
+            return taken::all;
+        }
+        note_traits(traits);
+        if (traits.only_local_set) {
+            entry.detail = std::make_unique<ledger_detail>();
+            entry.detail->only_local_set = true;
+        }
+    }
+    unnamed_token_ = no_statement;
+    unnamed_sticks_ = false;
+    server_->unnamed = no_statement;
+    pass(m, to_server);
+    return taken::all;
+}
+
+bool relay::deallocate_locally(const parser::text_traits& traits, outbox& to_client) {
+    const auto& name = traits.deallocated.front();
+    if (traits.deallocated.size() != 1 || name.empty() || !rare_ || !rare_->names.find(name)) {
+        return false;  // the server knows better
+    }
+    auto& entry = server_->requests[server_->requests.size() - 1];
+    entry.kind = request::local;
+    entry.detail = std::make_unique<ledger_detail>();
+    entry.detail->is_deallocate = true;
+    entry.detail->client_name = name;
+    rare_->names.close(name);
+    settle(to_client);
+    return true;
+}
+
+/// An error of our own, in its place among the server's replies.
+void relay::refuse(const wire::report& why, request kind, outbox& to_client) {
+    auto& entry = server_->requests.push(request::local);
+    entry.detail = std::make_unique<ledger_detail>();
+    wire::write_error_response(entry.detail->error, why);
+    if (kind == request::query) {
+        entry.detail->is_deallocate = true;  // its reply ends with ReadyForQuery
+    } else {
+        skip_locally_ = true;
+        open_batch_ = true;
+    }
+    settle(to_client);
+}
+
+relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to_client) {
+    const bool keep_whole = renames() && m.body().substr(0, 1) != std::string_view{"\0", 1};
+    if (m.body().empty() && !m.complete()) {
+        return taken::more_bytes;
+    }
+    if (!m.complete() && m.total <= (keep_whole ? max_kept_statement_bytes : wire::max_inspected_bytes)) {
+        return taken::more_bytes;
+    }
+    if (!m.complete() && keep_whole) {
+        refuse(
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::program_limit_exceeded},
+             .message = "a named prepared statement of " + std::to_string(m.total) + " bytes is too long",
+             .detail = {},
+             .hint = "Use the unnamed statement, or a route with pool_mode = \"session\"."},
+            request::parse,
+            to_client
+        );
+        drop(m);
+        return taken::all;
+    }
+    if (!m.complete()) {  // streamed: the unnamed statement, or any in session mode
+        suspect_ = suspect_ || renames();
+        unnamed_sticks_ = true;
+        unnamed_token_ = env_.next_unnamed;
+        env_.next_unnamed += env_.unnamed_step;
+        server_->unnamed = unnamed_token_;
+        server_->requests.push(request::parse);
+        open_batch_ = true;
+        pass(m, to_server);
+        return taken::all;
+    }
+    const auto p = wire::parse_parse(m.body());
+    if (!p || !renames()) {
+        // What does not parse is for the server to refuse, in its own words.
+        if (p && parser::quick_scan(p->text)) {
+            note_traits(parser::scan_text(p->text));
+        }
+        server_->requests.push(request::parse);
+        open_batch_ = true;
+        pass(m, to_server);
+        return taken::all;
+    }
+    const auto statement = p->name.empty() ? nullptr : env_.statements.intern(p->tail, parameters_->parsing_hash());
+    const auto traits = statement ? statement->traits : parser::scan_text(p->text);
+    if (settings_.mode == pool_mode::statement && traits.opens_block) {
+        refuse(no_explicit_transactions(), request::parse, to_client);
+        drop(m);
+        return taken::all;
+    }
+    note_traits(traits);
+    if (!statement) {
+        parse_unnamed(m, *p, traits, to_server);
+        return taken::all;
+    }
+    open_batch_ = true;
+    if (const auto present = rare().names.find(p->name)) {
+        // The name is taken: the server says so when it gets the same name again.
+        const auto number = ensure_prepared(present, to_server);
+        auto& entry = server_->requests.push(request::parse);
+        entry.detail = std::make_unique<ledger_detail>();
+        entry.detail->client_name = p->name;
+        wire::write_parse(to_server.copied(), rewrite::server_statement_name(number), p->tail);
+        drop(m);
+        return taken::all;
+    }
+    rare().names.prepare(p->name, statement);
+    auto* const slot = server_->statements.find(statement->id);
+    if (slot != nullptr && slot->confirmed && server_->status != 'E') {
+        slot->used = server_->batch;
+        auto& entry = server_->requests.push(request::local);
+        entry.detail = std::make_unique<ledger_detail>();
+        entry.detail->client_name = p->name;
+        entry.detail->statement = statement;
+        settle(to_client);
+    } else {
+        const std::string name{p->name};
+        const auto number = prepare_anew(statement, to_server, reply::forward);
+        auto& entry = server_->requests[server_->requests.size() - 1];
+        entry.detail->client_name = name;
+        entry.detail->number = number;
+    }
+    drop(m);
+    return taken::all;
+}
+
+void relay::parse_unnamed(
+    const client_view& m,
+    const wire::parse_message& p,
+    const parser::text_traits& traits,
+    outbox& to_server
+) {
+    open_batch_ = true;
+    const auto named = traits.deallocated.size() == 1 && !traits.deallocated.front().empty() && rare_
+                           ? rare_->names.find(traits.deallocated.front())
+                           : nullptr;
+    if (named) {
+        // DEALLOCATE in the extended protocol: the statement has another name there, and the tag is then the real one.
+        const auto number = ensure_prepared(named, to_server);
+        auto& entry = server_->requests.push(request::parse);
+        entry.detail = std::make_unique<ledger_detail>();
+        entry.detail->client_name = traits.deallocated.front();
+        entry.detail->is_deallocate = true;
+        rare_->names.close(traits.deallocated.front());
+        server_->statements.forget(named->id, number);
+        std::string tail = "DEALLOCATE " + rewrite::server_statement_name(number);
+        tail.append(3, '\0');
+        wire::write_parse(to_server.copied(), "", tail);
+        // Its Bind follows in the same batch; afterwards it is of no use to anybody.
+        unnamed_token_ = env_.next_unnamed;
+        env_.next_unnamed += env_.unnamed_step;
+        server_->unnamed = unnamed_token_;
+        rare().unnamed_tail = tail;
+        drop(m);
+        return;
+    }
+    unnamed_sticks_ = false;
+    unnamed_token_ = env_.next_unnamed;
+    env_.next_unnamed += env_.unnamed_step;
+    server_->unnamed = unnamed_token_;
+    rare().unnamed_tail.assign(p.tail);
+    server_->requests.push(request::parse);
+    pass(m, to_server);
+}
+
+/// The unnamed statement of this client, and of nobody else, is the one on the server connection.
+void relay::ensure_unnamed(outbox& to_server) {
+    if (server_->unnamed == unnamed_token_) {
+        return;
+    }
+    if (unnamed_token_ == no_statement) {
+        wire::write_named_target(to_server.copied(), cm::close, 'S', "");
+        server_->requests.push(request::close, reply::swallow);
+        server_->unnamed = no_statement;
+        return;
+    }
+    wire::write_parse(to_server.copied(), "", rare().unnamed_tail);
+    server_->requests.push(request::parse, reply::swallow);
+    server_->unnamed = unnamed_token_;
+}
+
+std::uint32_t relay::ensure_prepared(const rewrite::statement_ptr& statement, outbox& to_server) {
+    auto* const slot = server_->statements.find(statement->id);
+    // A Parse that went out in an earlier batch and has no answer yet may have been skipped there.
+    if (slot != nullptr && (slot->confirmed || slot->batch == server_->batch)) {
+        slot->used = server_->batch;
+        return slot->number;
+    }
+    return prepare_anew(statement, to_server, reply::swallow);
+}
+
+std::uint32_t relay::prepare_anew(
+    const rewrite::statement_ptr& statement, outbox& to_server, reply action
+) {
+    const auto close_on_server = [&](std::uint32_t number) {
+        wire::write_named_target(
+            to_server.copied(), cm::close, 'S', rewrite::server_statement_name(number)
+        );
+        server_->requests.push(request::close, reply::swallow);
+    };
+    if (auto* const old = server_->statements.find(statement->id); old != nullptr) {
+        close_on_server(old->number);
+        server_->statements.forget(statement->id, old->number);
+    }
+    while (server_->statements.size() >= std::max<std::size_t>(1, settings_.max_prepared_statements)) {
+        const auto number = server_->statements.evict(server_->batch);
+        if (!number) {
+            break;  // all are in use by this very batch
+        }
+        close_on_server(*number);
+    }
+    const auto number = server_->statements.add(statement->id, server_->batch).number;
+    auto& entry = server_->requests.push(request::parse, action);
+    entry.detail = std::make_unique<ledger_detail>();
+    entry.detail->statement = statement;
+    entry.detail->number = number;
+    wire::write_parse(to_server.copied(), rewrite::server_statement_name(number), statement->tail);
+    return number;
+}
+
+std::string relay::server_name_for(std::string_view client_name, outbox& to_server, bool& known) {
+    const auto statement = rare_ ? rare_->names.find(client_name) : nullptr;
+    known = statement != nullptr;
+    if (known) {
+        if (statement->traits.needs_inspection) {
+            suspect_ = true;
+        }
+        return rewrite::server_statement_name(ensure_prepared(statement, to_server));
+    }
+    // A pinned session may have made the statement with SQL's PREPARE. Nobody's server-side name can be reached.
+    if (is_pinned() && !client_name.starts_with(rewrite::server_statement_prefix)) {
+        return std::string{client_name};
+    }
+    return std::string{rewrite::unknown_statement_name};
+}
+
+relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
+    if (!renames()) {
+        server_->requests.push(request::bind);
+        open_batch_ = true;
+        pass(m, to_server);
+        return taken::all;
+    }
+    const auto names = wire::parse_bind_names(m.body());
+    if (!names) {
+        if (!m.complete()) {
+            if (m.whole.size() < wire::max_inspected_bytes) {
+                return taken::more_bytes;
+            }
+            protocol_error("invalid string in message");
+            return taken::stop;
+        }
+        server_->requests.push(request::bind);  // the server refuses it
+        open_batch_ = true;
+        pass(m, to_server);
+        return taken::all;
+    }
+    open_batch_ = true;
+    if (names->statement.empty()) {
+        ensure_unnamed(to_server);
+        server_->requests.push(request::bind);
+        pass(m, to_server);
+        return taken::all;
+    }
+    bool known = false;
+    const auto server_name = server_name_for(names->statement, to_server, known);
+    auto& entry = server_->requests.push(request::bind);
+    if (!known) {
+        entry.detail = std::make_unique<ledger_detail>();
+        entry.detail->client_name = names->statement;
+    }
+    auto& out = to_server.copied();
+    const auto length = m.total - 1 - names->statement.size() + server_name.size();
+    char header[wire::header_bytes] = {cm::bind};
+    wire::store_u32(header + 1, static_cast<std::uint32_t>(length));
+    out.append(header, sizeof header);
+    out.append(names->portal).push_back('\0');
+    out.append(server_name).push_back('\0');
+    to_server.pass(m.body().substr(names->bytes));
+    stream_left_ = m.total - m.whole.size();
+    stream_dropped_ = false;
+    return taken::all;
+}
+
+relay::taken relay::on_describe(const client_view& m, outbox& to_server) {
+    if (!m.complete()) {
+        if (m.total > wire::max_inspected_bytes) {
+            protocol_error("invalid message length");
+            return taken::stop;
+        }
+        return taken::more_bytes;
+    }
+    const auto target = wire::parse_named_target(m.body());
+    open_batch_ = true;
+    if (!renames() || !target || target->kind != 'S') {
+        server_->requests.push(request::describe);
+        pass(m, to_server);
+        return taken::all;
+    }
+    if (target->name.empty()) {
+        ensure_unnamed(to_server);
+        server_->requests.push(request::describe);
+        pass(m, to_server);
+        return taken::all;
+    }
+    bool known = false;
+    const auto server_name = server_name_for(target->name, to_server, known);
+    auto& entry = server_->requests.push(request::describe);
+    if (!known) {
+        entry.detail = std::make_unique<ledger_detail>();
+        entry.detail->client_name = target->name;
+    }
+    wire::write_named_target(to_server.copied(), cm::describe, 'S', server_name);
+    drop(m);
+    return taken::all;
+}
+
+relay::taken relay::on_close(const client_view& m, outbox& to_server, outbox& to_client) {
+    if (!m.complete()) {
+        if (m.total > wire::max_inspected_bytes) {
+            protocol_error("invalid message length");
+            return taken::stop;
+        }
+        return taken::more_bytes;
+    }
+    const auto target = wire::parse_named_target(m.body());
+    open_batch_ = true;
+    if (!renames() || !target || target->kind != 'S' ||
+        (is_pinned() && (!rare_ || !rare_->names.find(target->name)) &&
+         !target->name.starts_with(rewrite::server_statement_prefix))) {
+        server_->requests.push(request::close);
+        pass(m, to_server);
+        return taken::all;
+    }
+    if (target->name.empty()) {
+        server_->requests.push(request::close);
+        unnamed_token_ = no_statement;
+        unnamed_sticks_ = false;
+        server_->unnamed = no_statement;
+        pass(m, to_server);
+        return taken::all;
+    }
+    // The statement stays where it is, for others; only the client's name goes.
+    auto& entry = server_->requests.push(request::local);
+    entry.detail = std::make_unique<ledger_detail>();
+    entry.detail->client_name = target->name;
+    entry.detail->is_close = true;
+    if (rare_) {
+        rare_->names.close(target->name);
+    }
+    settle(to_client);
+    drop(m);
+    return taken::all;
+}
+
+relay::taken relay::on_sync(const client_view& m, outbox& to_server) {
+    skip_locally_ = false;
+    if (server_->copy_in) {
+        server_->sync_in_copy = true;  // the server ignores it
+    } else {
+        server_->requests.push(request::sync);
+        server_->skip_to_sync = false;
+        ++server_->batch;
+        open_batch_ = false;
+    }
+    pass(m, to_server);
+    return taken::all;
+}
+
+void relay::fail_waiting(wire::report why) { lost_ = std::move(why); }
+
+}  // namespace signalbox::proxy

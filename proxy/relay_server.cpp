@@ -1,0 +1,657 @@
+// The server's half of the relay: what becomes of each reply on its way to the client.
+#include <algorithm>
+
+#include "proxy/relay.hpp"
+#include "wire/limits.hpp"
+#include "wire/messages.hpp"
+
+namespace signalbox::proxy {
+
+namespace sm = wire::server_message;
+
+namespace {
+
+/// Messages that may be passed in pieces: nothing is decided by what they hold, and nothing is sent behind them at once.
+constexpr bool may_stream(char type) noexcept {
+    switch (type) {
+        case sm::data_row:
+        case sm::copy_data:
+        case sm::notice_response:
+        case sm::notification_response:
+        case sm::function_call_response:
+        case sm::parameter_description:
+            return true;
+        default:
+            return false;
+    }
+}
+
+}  // namespace
+
+relay::server_step relay::on_server(
+    std::string_view in, outbox& to_client, outbox& to_server, std::size_t& consumed
+) {
+    auto& s = *server_;
+    std::size_t at = 0;
+    while (at < in.size()) {
+        if (s.stream_left > 0) {
+            const auto n = std::min(s.stream_left, in.size() - at);
+            emit(in.substr(at, n), s.stream_swallowed, to_client);
+            s.stream_left -= n;
+            at += n;
+            continue;
+        }
+        if (in.size() - at < wire::header_bytes) {
+            break;
+        }
+        const char type = in[at];
+        const auto length = wire::load_u32(in.data() + at + 1);
+        if (length < 4 || !wire::is_server_message(type)) {
+            consumed = at;
+            return server_step::broken;
+        }
+        const std::size_t total = std::size_t{length} + 1;
+        const bool swallowed = !s.requests.empty() && s.requests.front().action == reply::swallow;
+        if (may_stream(type) && !swallowed) {
+            const auto whole = in.substr(at, total);
+            to_client.pass(whole);
+            s.stream_left = total - whole.size();
+            s.stream_swallowed = false;
+            at += whole.size();
+            continue;
+        }
+        if (in.size() - at < total) {
+            if (total > wire::max_server_control_bytes) {
+                if (type != sm::error_response) {
+                    consumed = at;
+                    return server_step::broken;
+                }
+                // An error of a megabyte: its end is not waited for. It is no FATAL: those are short.
+                const auto whole = in.substr(at);
+                emit(whole, swallowed, to_client);
+                abandon_batch();
+                s.stream_left = total - whole.size();
+                s.stream_swallowed = swallowed;
+                at += whole.size();
+                continue;
+            }
+            break;
+        }
+        const auto whole = in.substr(at, total);
+        at += total;
+        if (!on_server_message(type, whole, whole.substr(wire::header_bytes), to_client, to_server)) {
+            consumed = at;
+            return fatal_body_.empty() ? server_step::broken : server_step::lost;
+        }
+    }
+    consumed = at;
+    return server_step::fine;
+}
+
+void relay::emit(std::string_view whole, bool swallowed, outbox& to_client) {
+    if (!swallowed) {
+        to_client.pass(whole);
+    }
+}
+
+bool relay::on_server_message(
+    char type, std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server
+) {
+    auto& s = *server_;
+    auto& q = s.requests;
+    while (!q.empty() && q.front().kind == request::copy_end) {
+        q.pop();  // there was no COPY: the server has ignored it
+    }
+    const bool has_front = !q.empty();
+    const auto kind = has_front ? q.front().kind : request::query;
+    const bool swallowed = has_front && q.front().action == reply::swallow;
+    switch (type) {
+        case sm::ready_for_query: {
+            const auto status = wire::parse_ready_for_query(body);
+            return status && on_ready(whole, *status, to_client, to_server);
+        }
+        case sm::command_complete: {
+            const auto tag = wire::parse_command_complete(body);
+            if (!tag) {
+                return false;
+            }
+            s.copy_in = false;
+            emit(whole, swallowed, to_client);
+            if (!swallowed) {
+                on_tag(*tag);
+            }
+            if (kind == request::execute) {
+                q.pop();
+                settle(to_client);
+            }
+            return true;
+        }
+        case sm::empty_query_response:
+        case sm::portal_suspended:
+            emit(whole, swallowed, to_client);
+            if (kind == request::execute) {
+                q.pop();
+                settle(to_client);
+            }
+            return true;
+        case sm::parse_complete: {
+            if (!has_front || kind != request::parse) {
+                return false;
+            }
+            emit(whole, swallowed, to_client);
+            if (const auto& d = q.front().detail; d && d->statement) {
+                s.statements.confirm(d->statement->id, d->number);
+                if (!swallowed) {
+                    rare().names.confirm_prepare(d->client_name, d->statement);
+                }
+            } else if (d && d->is_deallocate) {
+                rare().names.confirm_close(d->client_name);
+            }
+            q.pop();
+            settle(to_client);
+            return true;
+        }
+        case sm::bind_complete:
+        case sm::close_complete:
+            if (!has_front || kind != (type == sm::bind_complete ? request::bind : request::close)) {
+                return false;
+            }
+            emit(whole, swallowed, to_client);
+            q.pop();
+            settle(to_client);
+            return true;
+        case sm::no_data:
+        case sm::row_description:
+            emit(whole, swallowed, to_client);
+            if (kind == request::describe && has_front) {
+                q.pop();
+                settle(to_client);
+            }
+            return true;
+        case sm::error_response:
+            return on_error(whole, body, to_client);
+        case sm::parameter_status: {
+            const auto status = wire::parse_parameter_status(body);
+            if (!status) {
+                return false;
+            }
+            rewrite::parameter_set changed = s.reported ? *s.reported : rewrite::parameter_set{};
+            changed.set(status->name, status->value);
+            s.reported = env_.parameters.intern(changed);
+            if (!swallowed || kind == request::restoration) {
+                to_client.pass(whole);
+                reported_ = s.reported;
+            }
+            return true;
+        }
+        case sm::data_row:
+            if (kind == request::inspection && has_front) {
+                std::vector<std::optional<std::string_view>> fields;
+                if (!wire::parse_data_row(body, fields) || fields.size() != 3) {
+                    return false;
+                }
+                rare().inspected.add(
+                    fields[0].value_or(""), fields[1].value_or(""), fields[2].value_or("")
+                );
+            }
+            return true;
+        case sm::copy_in_response:
+            emit(whole, swallowed, to_client);
+            on_copy_in();
+            return true;
+        case sm::authentication:
+        case sm::backend_key_data:
+        case sm::negotiate_protocol_version:
+            return false;
+        default:  // CopyOutResponse, CopyBothResponse, CopyDone, and what was swallowed
+            emit(whole, swallowed, to_client);
+            return true;
+    }
+}
+
+bool relay::on_error(std::string_view whole, std::string_view body, outbox& to_client) {
+    auto& s = *server_;
+    auto& q = s.requests;
+    const auto said = wire::parse_report(body);
+    if (said && said->is_fatal()) {
+        fatal_body_ = body;
+        return false;
+    }
+    s.copy_in = false;
+    if (s.sync_in_copy) {
+        s.doubtful = true;  // the server may have taken that Sync for the end of the failed batch
+    }
+    if (q.empty()) {
+        to_client.pass(whole);
+        return true;
+    }
+    auto& front = q.front();
+    if (front.kind == request::setup || front.kind == request::inspection || front.kind == request::restoration) {
+        if (front.kind == request::setup) {
+            setup_error_ = std::string{body};
+        } else if (front.kind == request::inspection) {
+            rare().inspection_error = said ? std::string{said->message} : "no reason given";
+        }
+        return true;
+    }
+    // A name that only Signalbox and the server know must not puzzle the client.
+    std::string_view server_name;
+    std::string made;
+    if (front.detail && !front.detail->client_name.empty() && said &&
+        (said->sqlstate == "26000" || said->sqlstate == "42P05")) {
+        made = front.kind == request::parse ? std::string{rewrite::server_statement_prefix}
+                                            : std::string{rewrite::unknown_statement_name};
+        const auto from = said->message.find(made);
+        if (from != std::string_view::npos) {
+            auto to = from;
+            while (to < said->message.size() && said->message[to] != '"') {
+                ++to;
+            }
+            server_name = said->message.substr(from, to - from);
+        }
+    }
+    if (server_name.empty()) {
+        to_client.pass(whole);
+    } else {
+        wire::write_edited_report(
+            to_client.copied(), sm::error_response, body, {}, server_name, front.detail->client_name
+        );
+    }
+    abandon_batch();
+    return true;
+}
+
+/// An error in an extended batch: the server skips up to the Sync, and so do the entries.
+void relay::abandon_batch() {
+    auto& q = server_->requests;
+    if (q.empty() || q.front().ends_batch()) {
+        return;  // a Query or a Sync: ReadyForQuery follows at once
+    }
+    while (!q.empty() && q.front().kind != request::sync) {
+        drop_entry(q.front());
+        q.pop();
+    }
+    if (q.empty()) {
+        server_->skip_to_sync = true;
+    }
+}
+
+void relay::drop_entry(ledger_entry& entry) {
+    auto& s = *server_;
+    if (entry.kind == request::parse && !entry.detail) {
+        // Failed: there is none. Skipped: there may be an older one.
+        unnamed_token_ = 0;
+        s.unnamed = server_state::unnamed_unknown;
+    }
+    if (!entry.detail) {
+        return;
+    }
+    const auto& d = *entry.detail;
+    if (d.statement && entry.kind == request::parse) {
+        s.statements.forget(d.statement->id, d.number);
+    }
+    if (!d.client_name.empty() && rare_ && (entry.kind == request::parse || entry.kind == request::local)) {
+        rare_->names.roll_back(d.client_name);
+    }
+}
+
+/// Replies that are made here, when it is their turn.
+void relay::settle(outbox& to_client) {
+    auto& s = *server_;
+    auto& q = s.requests;
+    while (!q.empty() && q.front().kind == request::local) {
+        const auto d = std::move(q.front().detail);
+        q.pop();
+        auto& out = to_client.copied();
+        if (!d->error.empty()) {
+            out += d->error;
+            if (d->is_deallocate) {
+                wire::write_ready_for_query(out, s.status);
+            } else {
+                while (!q.empty() && q.front().kind != request::sync) {
+                    drop_entry(q.front());
+                    q.pop();
+                }
+            }
+        } else if (d->is_deallocate) {
+            if (s.status == 'E') {
+                rare().names.roll_back(d->client_name);
+                wire::write_error_response(
+                    out,
+                    {.severity = "ERROR",
+                     .sqlstate = "25P02",
+                     .message =
+                         "current transaction is aborted, commands ignored until end of transaction block",
+                     .detail = {},
+                     .hint = {}}
+                );
+            } else {
+                rare().names.confirm_close(d->client_name);
+                wire::write_command_complete(out, "DEALLOCATE");
+            }
+            wire::write_ready_for_query(out, s.status);
+        } else if (d->is_close) {
+            rare().names.confirm_close(d->client_name);
+            wire::write_empty(out, sm::close_complete);
+        } else {
+            rare().names.confirm_prepare(d->client_name, d->statement);
+            wire::write_empty(out, sm::parse_complete);
+        }
+    }
+}
+
+void relay::on_copy_in() {
+    auto& s = *server_;
+    auto& q = s.requests;
+    s.copy_in = true;
+    // What was sent behind the COPY before it was known to be one: the server ignores Sync and takes a CopyDone as the
+    // end. Anything else ends the COPY with an error and is gone.
+    while (q.size() > 1) {
+        const auto kind = q[1].kind;
+        if (kind == request::local) {
+            break;
+        }
+        if (kind == request::sync) {
+            s.sync_in_copy = true;
+        }
+        q.erase(1);
+        if (kind == request::copy_end) {
+            s.copy_in = false;
+            break;
+        }
+        if (kind != request::sync) {
+            s.doubtful = true;
+            break;
+        }
+    }
+    if (s.copy_in && s.sync_in_copy) {
+        open_batch_ = true;  // the Sync that counts is still to come
+    }
+}
+
+void relay::on_tag(std::string_view tag) {
+    auto& s = *server_;
+    const auto is = [tag](std::string_view word) { return tag.starts_with(word); };
+    const bool forgets = is("DISCARD ALL") || is("DEALLOCATE ALL");
+    if (is("RESET") || is("DISCARD ALL")) {
+        reset_seen_ = true;
+    }
+    if (!renames()) {
+        return;
+    }
+    if (forgets) {
+        s.statements.clear();
+        if (rare_) {
+            rare_->names.clear();
+        }
+    }
+    if (is("DISCARD ALL")) {
+        s.unnamed = server_state::unnamed_unknown;
+        if (rare_) {
+            rare_->custom_parameters.clear();
+            rare_->pinned_by.clear();
+        }
+    }
+    switch (tag.empty() ? '\0' : tag[0]) {
+        case 'S':
+            if (tag == "SET") {
+                const auto* const d = s.requests.empty() ? nullptr : s.requests.front().detail.get();
+                suspect_ = suspect_ || d == nullptr || !d->only_local_set;
+            }
+            break;
+        case 'R':
+            suspect_ = suspect_ || tag == "RESET";
+            break;
+        case 'D':
+            suspect_ = suspect_ || is("DISCARD") || tag == "DO" || is("DECLARE") ||
+                       (is_pinned() && (is("DROP") || is("DEALLOCATE")));
+            break;
+        case 'C':
+            suspect_ = suspect_ || is("CREATE") || tag == "CALL" || (is_pinned() && is("CLOSE"));
+            break;
+        case 'P':
+            suspect_ = suspect_ || tag == "PREPARE";
+            break;
+        case 'L':
+            suspect_ = suspect_ || tag == "LISTEN";
+            if (tag == "LOAD") {
+                s.tainted = true;
+                rare().pinned_by = "LOAD";
+                suspect_ = true;
+            }
+            break;
+        case 'U':
+            suspect_ = suspect_ || (is_pinned() && tag == "UNLISTEN");
+            break;
+        default:
+            break;
+    }
+}
+
+bool relay::on_ready(std::string_view whole, char status, outbox& to_client, outbox& to_server) {
+    auto& s = *server_;
+    auto& q = s.requests;
+    s.copy_in = false;
+    if (q.empty() || !q.front().ends_batch()) {
+        if (!q.empty()) {
+            return false;
+        }
+        s.status = status;
+        s.doubtful = true;
+        to_client.pass(whole);
+        return true;
+    }
+    s.status = status;
+    const auto kind = q.front().kind;
+    q.pop();
+    switch (kind) {
+        case request::setup:
+            blocked_ = false;
+            if (!setup_error_) {
+                s.applied = parameters_;
+                sync_reported(to_client);
+            }
+            return true;
+        case request::restoration:
+            finish_batch(status, to_client, to_server);
+            return true;
+        case request::inspection:
+            blocked_ = false;
+            suspect_ = false;
+            finish_inspection(to_client);
+            wire::write_ready_for_query(to_client.copied(), status);
+            return true;
+        default:
+            break;
+    }
+    settle(to_client);
+    // Our own Query must not be put inside a message of which the client has sent only a part.
+    const bool at_boundary = stream_left_ == 0 || stream_dropped_;
+    if (q.empty() && !open_batch_ && at_boundary) {
+        if (reset_seen_ && status != 'E' && !startup_->empty()) {
+            reset_seen_ = false;
+            blocked_ = true;
+            q.push(request::restoration, reply::swallow);
+            ++s.batch;
+            wire::write_query(to_server.copied(), rewrite::restore_startup_sql(*startup_));
+            s.unnamed = 0;
+            return true;
+        }
+        if (status != 'T') {
+            reset_seen_ = false;
+        }
+        if (suspect_ && status == 'I' && renames()) {
+            finish_batch(status, to_client, to_server);
+            return true;
+        }
+    }
+    to_client.pass(whole);
+    return true;
+}
+
+/// All that the client asked for is done. Before it is told so, the server is asked for what state the session has.
+void relay::finish_batch(char status, outbox& to_client, outbox& to_server) {
+    auto& s = *server_;
+    if (status != 'I' || !suspect_ || !renames()) {
+        blocked_ = false;
+        wire::write_ready_for_query(to_client.copied(), status);
+        return;
+    }
+    blocked_ = true;
+    rare().inspected = {};
+    rare().inspection_error.clear();
+    s.requests.push(request::inspection, reply::swallow);
+    ++s.batch;
+    wire::write_query(
+        to_server.copied(), rewrite::inspection_sql(rare().custom_parameters, login_role_)
+    );
+    s.unnamed = 0;
+}
+
+void relay::finish_inspection(outbox& to_client) {
+    auto& s = *server_;
+    auto& r = rare();
+    if (!r.inspection_error.empty()) {
+        // What the session has set is not known: the connection stays its own.
+        r.pinned_by = "unknown session state (" + r.inspection_error + ")";
+        return;
+    }
+    const bool was_pinned = !r.pinned_by.empty();
+    const bool sticks = r.pinned_by == "LOAD" || r.pinned_by.starts_with("set_config()");
+    parameters_ = env_.parameters.intern(r.inspected.parameters);
+    s.applied = parameters_;
+    if (!sticks) {
+        r.pinned_by = r.inspected.pinned_by;
+    }
+    if (!r.pinned_by.empty() && !was_pinned) {
+        wire::write_notice_response(
+            to_client.copied(),
+            {.severity = "NOTICE",
+             .sqlstate = std::string{wire::sqlstate::successful_completion},
+             .message = "this session keeps its server connection: " + r.pinned_by,
+             .detail = {},
+             .hint = "Session state that cannot be carried to another server connection pins it until the state is "
+                     "gone."}
+        );
+    }
+    r.inspected = {};
+}
+
+void relay::sync_reported(outbox& to_client) {
+    auto& s = *server_;
+    if (reported_ == s.reported || !s.reported) {
+        return;
+    }
+    for (const auto& [name, value] : s.reported->items()) {
+        const auto* const known = reported_ ? reported_->find(name) : nullptr;
+        if (known == nullptr || *known != value) {
+            wire::write_parameter_status(to_client.copied(), name, value);
+        }
+    }
+    reported_ = s.reported;
+}
+
+void relay::attach(
+    server_state& server, std::string_view login_role, outbox& to_server, outbox& to_client
+) {
+    server_ = &server;
+    login_role_ = login_role;
+    blocked_ = false;
+    setup_error_.reset();
+    if (!server.applied) {
+        server.applied = env_.parameters.empty();
+    }
+    if (server.applied != parameters_) {
+        begin_setup(to_server, to_client);
+        return;
+    }
+    sync_reported(to_client);
+}
+
+void relay::begin_setup(outbox& to_server, outbox& to_client) {
+    auto& s = *server_;
+    const auto sql = rewrite::switch_parameters_sql(*s.applied, *parameters_);
+    if (sql.empty()) {
+        s.applied = parameters_;
+        sync_reported(to_client);
+        return;
+    }
+    blocked_ = true;
+    s.requests.push(request::setup, reply::swallow);
+    ++s.batch;
+    s.unnamed = 0;
+    wire::write_query(to_server.copied(), sql);
+}
+
+server_state* relay::detach() noexcept {
+    blocked_ = false;
+    open_batch_ = false;
+    return std::exchange(server_, nullptr);
+}
+
+bool relay::may_release() const noexcept {
+    return server_ != nullptr && renames() && !blocked_ && !open_batch_ && !suspect_ && !unnamed_sticks_ &&
+           stream_left_ == 0 && server_->requests.empty() && server_->status == 'I' &&
+           server_->stream_left == 0 && !server_->copy_in && !server_->skip_to_sync && !is_pinned() &&
+           !server_->doubtful && !server_->tainted;
+}
+
+bool relay::is_doubtful() const noexcept {
+    return server_ != nullptr &&
+           (server_->doubtful || server_->tainted || server_->stream_left != 0 || stream_left_ != 0 ||
+            !server_->requests.empty() || open_batch_ || blocked_ || server_->copy_in ||
+            server_->skip_to_sync);
+}
+
+relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
+    auto& s = *server_;
+    auto& q = s.requests;
+    const bool cut = s.stream_left > 0 && !s.stream_swallowed;
+    const bool in_block = s.status != 'I';
+    const bool had_batch = open_batch_;
+    const bool was_skipping = s.skip_to_sync;
+    while (!q.empty() && q.front().kind == request::copy_end) {
+        q.pop();
+    }
+    if (cut) {
+        detach();
+        return loss::close_client;
+    }
+    if (stream_left_ > 0) {
+        stream_dropped_ = true;  // the rest of the message that was under way has nowhere to go
+    }
+    const bool only_setup = q.size() == 1 && q.front().kind == request::setup;
+    if (only_setup || (q.empty() && !in_block && !had_batch)) {
+        detach();
+        return only_setup ? loss::retry : loss::nothing;
+    }
+    const bool told = !q.empty() || had_batch;
+    bool error_due = !was_skipping;
+    while (!q.empty()) {
+        auto& entry = q.front();
+        const bool held_ready = entry.kind == request::inspection || entry.kind == request::restoration;
+        if (error_due && !held_ready && entry.kind != request::setup) {
+            wire::write_error_response(to_client.copied(), why);
+            error_due = false;
+        }
+        if (entry.ends_batch() && entry.kind != request::setup) {
+            wire::write_ready_for_query(to_client.copied(), 'I');
+            error_due = true;
+        }
+        drop_entry(entry);
+        q.pop();
+    }
+    if (had_batch) {
+        if (error_due) {
+            wire::write_error_response(to_client.copied(), why);
+        }
+        skip_locally_ = true;
+    }
+    detach();
+    if (!told) {
+        lost_ = why;  // idle in a transaction: the next request is told
+    }
+    return loss::told;
+}
+
+}  // namespace signalbox::proxy

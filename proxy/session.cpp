@@ -1,0 +1,971 @@
+#include "proxy/session.hpp"
+
+#include <openssl/rand.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <system_error>
+
+#include "proxy/log.hpp"
+#include "wire/messages.hpp"
+
+namespace signalbox::proxy {
+namespace {
+
+constexpr auto closing_timeout = std::chrono::seconds{2};
+constexpr auto hold_notice_after = std::chrono::seconds{5};
+/// A client that does not read what is made for it (not what a server sends) is not read from beyond this.
+constexpr std::size_t max_pending_bytes = std::size_t{1} << 20U;
+
+std::string system_text(int error) {
+    return error == 0 ? std::string{"TLS error"} : std::generic_category().message(error);
+}
+
+}  // namespace
+
+session::session(worker& owner, std::uint64_t id, int fd, const backend::socket_address& from)
+    : owner_(owner), id_(id), client_(fd) {
+    const bool is_local = from.family() == AF_UNIX;
+    login_ = std::make_unique<login>(*this, owner, backend::address_text(from), is_local);
+    ++owner_.shared().clients;
+}
+
+session::~session() {
+    auto& shared = owner_.shared();
+    --shared.clients;
+    if (counted_) {
+        if (!counted_->user.empty()) {
+            shared.per_user.remove(counted_->user);
+        }
+        if (!counted_->database.empty()) {
+            shared.per_database.remove(counted_->database);
+        }
+        if (!counted_->address.empty()) {
+            shared.per_address.remove(counted_->address);
+        }
+    }
+}
+
+void session::start() {
+    client_.attach(owner_.io().loop, *this);
+    const auto limit = owner_.current()->config().listen.startup_timeout;
+    if (limit.count() > 0) {
+        timer_.start(
+            owner_.io().loop,
+            owner_.io().loop.now() + limit,
+            [](void* self) { static_cast<session*>(self)->on_timer(); },
+            this
+        );
+    }
+}
+
+// ---- the client's socket
+
+void session::on_events(std::uint32_t events) {
+    if ((events & EPOLLOUT) != 0) {
+        if (!client_.flush()) {
+            client_gone(system_text(client_.error()));
+            return;
+        }
+        if (!client_.has_pending()) {
+            if (phase_ == phase::closing) {
+                client_.shut_down(owner_.io().scratch);
+            } else if (server_) {
+                server_->socket.set_reading(true);
+            }
+        }
+    }
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0 && (events & EPOLLIN) == 0) {
+        client_gone("connection reset by the client");
+        return;
+    }
+    if ((events & EPOLLIN) != 0) {
+        if (should_pause()) {
+            client_.set_reading(false);
+        } else {
+            on_readable();
+            return;
+        }
+    }
+    if ((events & EPOLLRDHUP) != 0 && phase_ != phase::closing) {
+        // Reading is paused, and the client has closed its side: it may have gone for good.
+        client_.mask_hang_up();
+        if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+            client_gone("connection reset by the client");
+            return;
+        }
+        probe_client();
+    }
+}
+
+bool session::should_pause() const noexcept {
+    if (phase_ != phase::serving) {
+        return phase_ == phase::joining;
+    }
+    return ticket_ != 0 || cancels_ > 0 || relay_->is_blocked() ||
+           (server_ && server_->socket.has_pending()) || client_.pending_bytes() > max_pending_bytes;
+}
+
+void session::on_readable() {
+    if (phase_ == phase::tls_handshake) {
+        std::string_view early;
+        switch (client_.handshake(owner_.io().scratch, early)) {
+            case backend::io_status::again:
+                return;
+            case backend::io_status::ok:
+                phase_ = phase::startup;
+                login_->on_tls_ready();
+                if (!early.empty()) {
+                    on_client_bytes(early);
+                }
+                return;
+            default:
+                log::debug(
+                    "TLS handshake failed",
+                    {{"session", id_}, {"address", login_->address()}, {"cause", backend::last_tls_error()}}
+                );
+                finish();
+                return;
+        }
+    }
+    const auto got = client_.read(owner_.io().scratch);
+    if (!got.bytes.empty()) {
+        on_client_bytes(got.bytes);
+    }
+    if (!client_.is_open()) {
+        return;
+    }
+    if (got.status == backend::io_status::closed) {
+        on_client_closed();
+    } else if (got.status == backend::io_status::failed) {
+        client_gone(system_text(client_.error()));
+    }
+}
+
+void session::on_client_bytes(std::string_view bytes) {
+    switch (phase_) {
+        case phase::startup:
+            login_->on_startup_bytes(bytes);
+            return;
+        case phase::authenticating:
+            login_->on_auth_bytes(bytes);
+            return;
+        case phase::joining:
+            held_.append(bytes);
+            return;
+        case phase::serving:
+            pump(bytes);
+            return;
+        case phase::tls_handshake:
+        case phase::closing:
+            return;
+    }
+}
+
+/// The end of what the client sends. It may still read: `printf … | nc` does.
+void session::on_client_closed() {
+    client_eof_ = true;
+    client_.peer_closed();
+    if (phase_ == phase::serving && (relay_->is_busy() || ticket_ != 0 || cancels_ > 0)) {
+        probe_client();
+        return;
+    }
+    client_gone("the client closed the connection");
+}
+
+/// Tells a client that has only closed its sending side from one that is gone: a dead client's kernel answers data
+/// with a reset. ParameterStatus may be sent at any time and says nothing new.
+void session::probe_client() {
+    if (phase_ != phase::serving || client_.has_pending() || !relay_->reported() ||
+        relay_->is_mid_message()) {
+        return;
+    }
+    const auto* const version = relay_->reported()->find("server_version");
+    if (version != nullptr) {
+        std::string probe;
+        wire::write_parameter_status(probe, "server_version", *version);
+        send_to_client(probe);
+    }
+}
+
+void session::client_gone(std::string_view cause) {
+    if (phase_ == phase::serving && (relay_->is_busy() || relay_->in_transaction())) {
+        log::info(
+            "client gone while something was under way",
+            {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}, {"cause", cause}}
+        );
+    }
+    finish();
+}
+
+bool session::send_to_client(std::string_view bytes) {
+    if (client_.write(bytes, owner_.io().scratch)) {
+        return true;
+    }
+    client_gone(system_text(client_.error()));
+    return false;
+}
+
+void session::fatal(const wire::report& why) {
+    if (phase_ == phase::closing) {
+        return;
+    }
+    if (phase_ != phase::tls_handshake) {
+        std::string out;
+        wire::write_error_response(out, why);
+        if (!client_.write(out, owner_.io().scratch)) {
+            finish();
+            return;
+        }
+    }
+    begin_closing();
+}
+
+void session::end(const wire::report& why) {
+    if (phase_ == phase::serving) {
+        log::info(
+            "session ended",
+            {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}, {"cause", why.message}}
+        );
+    }
+    if (relay_ && relay_->is_mid_message()) {
+        finish();
+        return;
+    }
+    fatal(why);
+}
+
+void session::close_quietly() {
+    if (phase_ != phase::closing) {
+        begin_closing();
+    }
+}
+
+/// Everything has been said: what is pending is sent, then our side is closed, and what the client still sends is
+/// read and dropped. Closing with unread input would reset the connection, and the client might lose our last words.
+void session::begin_closing() {
+    give_back_server();
+    phase_ = phase::closing;
+    held_ = std::string{};
+    timer_.start(
+        owner_.io().loop,
+        owner_.io().loop.now() + closing_timeout,
+        [](void* self) { static_cast<session*>(self)->finish(); },
+        this
+    );
+    if (client_eof_ && !client_.has_pending()) {
+        finish();
+        return;
+    }
+    client_.shut_down(owner_.io().scratch);
+    client_.set_reading(true);
+}
+
+void session::finish() {
+    if (!client_.is_open()) {
+        return;
+    }
+    give_back_server();
+    phase_ = phase::closing;
+    timer_.cancel();
+    client_.close();
+    owner_.remove_session(*this);
+}
+
+// ---- login
+
+void session::join() {
+    phase_ = phase::joining;
+    relay_ = std::make_unique<relay>(owner_.environment(), pool_->relay);
+    const auto startup = owner_.environment().parameters.intern(login_->startup_parameters());
+    relay_->set_startup(startup);
+    if (pool_->route->mode != pool_mode::session) {
+        if (auto reported = owner_.find_profile(*pool_, login_->startup_parameters())) {
+            std::uint32_t random[1] = {};
+            RAND_bytes(reinterpret_cast<unsigned char*>(random), sizeof random);
+            serve(
+                std::move(reported),
+                {.process_id = static_cast<std::uint32_t>(id_ & 0x7fffffffU), .secret = random[0]}
+            );
+            return;
+        }
+    }
+    if (acquire() && !relay_->is_blocked()) {
+        on_joined();
+    }
+}
+
+/// The server has taken the startup parameters: what it reports now goes to the client.
+void session::on_joined() {
+    const auto reported = state_of(*server_).reported;
+    owner_.remember_profile(*pool_, login_->startup_parameters(), reported);
+    wire::backend_key_data key{.process_id = static_cast<std::uint32_t>(id_ & 0x7fffffffU), .secret = 0};
+    RAND_bytes(reinterpret_cast<unsigned char*>(&key.secret), sizeof key.secret);
+    if (pool_->relay.mode == pool_mode::session) {
+        key.process_id = server_->key.process_id;
+    }
+    serve(reported, key);
+}
+
+void session::serve(rewrite::parameter_set_ptr reported, wire::backend_key_data key) {
+    std::string out = login_->take_farewell();
+    for (const auto& [name, value] : reported->items()) {
+        wire::write_parameter_status(out, name, value);
+    }
+    wire::write_backend_key_data(out, key);
+    wire::write_ready_for_query(out, 'I');
+    relay_->set_reported(std::move(reported));
+    if (log::is_enabled(log::level::debug)) {
+        log::debug(
+            "login",
+            {{"session", id_},
+             {"user", pool_->user},
+             {"database", pool_->database},
+             {"address", login_->address()},
+             {"tls", client_.tls() != nullptr ? client_.tls()->version() : "off"}}
+        );
+    }
+    key_ = key;
+    owner_.register_key(key_, id_);
+    login_.reset();
+    phase_ = phase::serving;
+    timer_.cancel();
+    const auto& r = *pool_->route;
+    has_timeouts_ = r.client_idle_timeout.count() > 0 || r.query_timeout.count() > 0 ||
+                    r.transaction_timeout.count() > 0 || r.idle_transaction_timeout.count() > 0;
+    idle_since_ = owner_.io().loop.now();
+    maybe_release();
+    if (!send_to_client(out)) {
+        return;
+    }
+    schedule_timer();
+    if (draining_) {
+        drain();
+        return;
+    }
+    if (!held_.empty()) {
+        pump({});
+    }
+    client_.set_reading(true);
+}
+
+// ---- serving
+
+/// Gives the relay what the client has sent, for as long as it takes it.
+void session::pump(std::string_view fresh) {
+    std::string joined;
+    const bool had_held = !held_.empty();
+    if (had_held) {
+        joined = std::move(held_);
+        held_.clear();
+        joined.append(fresh);
+        fresh = joined;
+    }
+    std::size_t at = 0;
+    in_pump_ = true;
+    while (cancels_ == 0 && ticket_ == 0 && client_.pending_bytes() <= max_pending_bytes &&
+           !(server_ && server_->socket.has_pending())) {
+        const auto taken = relay_->on_client(fresh.substr(at), owner_.to_server, owner_.to_client);
+        at += taken;
+        const auto demand = relay_->demanded();
+        if (!flush()) {
+            in_pump_ = false;
+            return;
+        }
+        if (demand == relay::demand::terminate) {
+            in_pump_ = false;
+            if (client_.tls() != nullptr || client_.has_pending()) {
+                begin_closing();  // over TLS: a clean end, never a reset
+            } else {
+                finish();
+            }
+            return;
+        }
+        if (demand == relay::demand::fatal) {
+            in_pump_ = false;
+            log::info(
+                "client broke the protocol",
+                {{"session", id_},
+                 {"user", pool_->user},
+                 {"database", pool_->database},
+                 {"cause", relay_->fatal().message}}
+            );
+            fatal(relay_->fatal());
+            return;
+        }
+        if (demand == relay::demand::server) {
+            if (draining_) {
+                in_pump_ = false;
+                drain();
+                return;
+            }
+            if (!acquire()) {
+                break;
+            }
+            if (!client_.is_open() || phase_ != phase::serving) {
+                in_pump_ = false;
+                return;
+            }
+            continue;
+        }
+        if (taken == 0 || at == fresh.size()) {
+            break;
+        }
+    }
+    in_pump_ = false;
+    if (at < fresh.size()) {
+        if (had_held) {
+            joined.erase(0, at);
+            held_ = std::move(joined);
+        } else {
+            held_.assign(fresh.substr(at));
+        }
+    }
+    note_activity();
+    maybe_release();
+}
+
+/// False: it waits for one (or the session is over).
+bool session::acquire() {
+    if (auto connection = pool_->pool->try_acquire()) {
+        take(std::move(connection));
+        return client_.is_open();
+    }
+    waiting_since_ = owner_.io().loop.now();
+    wait_noticed_ = false;
+    const bool was_in_pump = std::exchange(in_pump_, true);
+    ticket_ = ~std::uint64_t{0};  // served from inside wait(): on_lease clears it
+    const auto ticket = pool_->pool->wait(*this);
+    in_pump_ = was_in_pump;
+    if (ticket_ != 0) {
+        ticket_ = ticket;
+        query_wait_tick();
+        return false;
+    }
+    return server_ != nullptr;
+}
+
+void session::take(backend::connection_ptr connection) {
+    server_ = std::move(connection);
+    server_->set_user(this);
+    if (client_.has_pending()) {
+        server_->socket.set_reading(false);
+    }
+    relay_->attach(state_of(*server_), pool_->login_role, owner_.to_server, owner_.to_client);
+    if (phase_ == phase::joining) {
+        owner_.to_client.clear();  // ParameterStatus comes with the rest of the login's answer
+    }
+    flush();
+}
+
+void session::on_lease(backend::connection_ptr connection) {
+    ticket_ = 0;
+    take(std::move(connection));
+    if (in_pump_ || !server_) {
+        return;
+    }
+    resume();
+}
+
+void session::on_lease_failed(const backend::connect_failure& why) {
+    ticket_ = 0;
+    fail_wait(
+        {.severity = "ERROR",
+         .sqlstate = why.sqlstate.empty() ? std::string{wire::sqlstate::connection_failure} : why.sqlstate,
+         .message = why.message,
+         .detail = why.detail,
+         .hint = {}}
+    );
+}
+
+/// A wait for a server connection has ended without one.
+void session::fail_wait(wire::report why) {
+    log::info(
+        "no server connection",
+        {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}, {"cause", why.message}}
+    );
+    if (phase_ == phase::joining) {
+        why.severity = "FATAL";
+        fatal(why);
+        return;
+    }
+    relay_->fail_waiting(std::move(why));
+    if (!in_pump_) {
+        resume();
+    }
+}
+
+void session::query_wait_tick() {
+    const auto now = owner_.io().loop.now();
+    const auto waited = now - waiting_since_;
+    const auto& group = pool_->pool->group();
+    const auto& route = *pool_->route;
+    const bool down = group.is_down();
+    if (down && !wait_noticed_ && waited >= hold_notice_after && phase_ == phase::serving &&
+        !relay_->is_mid_message()) {
+        wait_noticed_ = true;
+        const auto why = group.last_failure();
+        std::string notice;
+        wire::write_notice_response(
+            notice,
+            {.severity = "NOTICE",
+             .sqlstate = std::string{wire::sqlstate::successful_completion},
+             .message = "waiting for the server: " + why.message,
+             .detail = why.detail,
+             .hint = {}}
+        );
+        if (!send_to_client(notice)) {
+            return;
+        }
+    }
+    const auto limit = down ? route.hold_timeout : route.query_wait_timeout;
+    if ((limit.count() > 0 || down) && waited >= limit) {
+        pool_->pool->cancel_wait(std::exchange(ticket_, 0));
+        if (down) {
+            const auto why = group.last_failure();
+            fail_wait(
+                {.severity = "ERROR",
+                 .sqlstate = std::string{wire::sqlstate::cannot_connect_now},
+                 .message = "the server is not reachable: " + why.message,
+                 .detail = why.detail + " It was waited for " +
+                           std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(waited).count()) + " ms.",
+                 .hint = {}}
+            );
+        } else {
+            fail_wait(
+                {.severity = "ERROR",
+                 .sqlstate = std::string{wire::sqlstate::too_many_connections},
+                 .message = "no server connection became free in time",
+                 .detail = "All " + std::to_string(route.pool_size) + " server connections of database \"" +
+                           pool_->database + "\" and user \"" + pool_->user + "\" are busy.",
+                 .hint = "Raise pool_size or query_wait_timeout of the route."}
+            );
+        }
+        return;
+    }
+    // The health of the target may change at any time: it is looked at once in a while.
+    auto next = now + std::chrono::seconds{1};
+    for (const auto candidate : {route.hold_timeout, route.query_wait_timeout, duration{hold_notice_after}}) {
+        if (candidate.count() > 0 && waiting_since_ + candidate > now) {
+            next = std::min(next, waiting_since_ + candidate);
+        }
+    }
+    timer_.start(
+        owner_.io().loop, next, [](void* self) { static_cast<session*>(self)->on_timer(); }, this
+    );
+}
+
+/// Sends what the relay has put into the worker's outboxes.
+bool session::flush() {
+    auto& to_server = owner_.to_server;
+    auto& to_client = owner_.to_client;
+    bool server_broken = false;
+    if (!to_server.empty()) {
+        server_broken = !server_ || !server_->socket.write(to_server.data(), owner_.io().scratch);
+        to_server.clear();
+    }
+    if (!to_client.empty()) {
+        const bool written = client_.write(to_client.data(), owner_.io().scratch);
+        to_client.clear();
+        if (!written) {
+            client_gone(system_text(client_.error()));
+            return false;
+        }
+        if (client_.has_pending() && server_) {
+            server_->socket.set_reading(false);
+        }
+    }
+    if (server_broken) {
+        // What the server has said before it went may still be there to read: it is more telling than EPIPE.
+        server_->socket.set_reading(true);
+    }
+    return true;
+}
+
+void session::on_server_events(backend::server_connection& connection, std::uint32_t events) {
+    if ((events & EPOLLOUT) != 0 && connection.socket.flush() && !connection.socket.has_pending()) {
+        if (!held_.empty() || !client_.reading()) {
+            resume();
+            if (!server_ || server_.get() != &connection) {
+                return;
+            }
+        }
+    }
+    if ((events & ~static_cast<std::uint32_t>(EPOLLOUT)) == 0) {
+        return;
+    }
+    if (!connection.socket.reading() && (events & (EPOLLHUP | EPOLLERR)) == 0) {
+        if ((events & EPOLLRDHUP) != 0) {
+            connection.socket.mask_hang_up();
+        }
+        return;
+    }
+    const auto got = connection.socket.read(owner_.io().scratch);
+    if (got.status == backend::io_status::again) {
+        return;
+    }
+    auto step = relay::server_step::fine;
+    if (!got.bytes.empty()) {
+        std::string_view bytes = got.bytes;
+        std::string joined;
+        if (!server_held_.empty()) {
+            joined = std::move(server_held_);
+            server_held_.clear();
+            joined.append(bytes);
+            bytes = joined;
+        }
+        std::size_t consumed = 0;
+        step = relay_->on_server(bytes, owner_.to_client, owner_.to_server, consumed);
+        if (step == relay::server_step::fine && consumed < bytes.size()) {
+            server_held_.assign(bytes.substr(consumed));
+        }
+        if (phase_ == phase::joining) {
+            owner_.to_client.clear();
+        }
+        if (!flush()) {
+            return;
+        }
+    }
+    if (step != relay::server_step::fine || got.status != backend::io_status::ok) {
+        std::string cause = "server closed the connection unexpectedly";
+        if (step == relay::server_step::broken) {
+            cause = "the server does not keep the protocol";
+        } else if (got.status == backend::io_status::failed && step == relay::server_step::fine) {
+            cause = system_text(connection.socket.error());
+        }
+        server_failed(cause);
+        return;
+    }
+    if (relay_->setup_error() && !relay_->is_blocked()) {
+        setup_failed();
+        return;
+    }
+    if (phase_ == phase::joining) {
+        if (!relay_->is_blocked()) {
+            on_joined();
+        }
+        return;
+    }
+    note_activity();
+    if (maybe_release() || !relay_->is_blocked()) {
+        if (!held_.empty() || !client_.reading() || client_eof_ || draining_) {
+            resume();
+        }
+    }
+}
+
+/// Goes on where something was waited for.
+void session::resume() {
+    if (phase_ == phase::joining) {
+        if (server_ && !relay_->is_blocked()) {
+            on_joined();
+        }
+        return;
+    }
+    if (phase_ != phase::serving) {
+        return;
+    }
+    schedule_timer();
+    if (!held_.empty()) {
+        pump({});
+    }
+    if (phase_ != phase::serving || !client_.is_open() || should_pause()) {
+        return;
+    }
+    if (draining_ && !relay_->is_busy() && !relay_->in_transaction()) {
+        drain();
+        return;
+    }
+    if (client_eof_) {
+        if (!relay_->is_busy() && held_.empty()) {
+            client_gone("the client closed the connection");
+        }
+        return;
+    }
+    if (!client_.reading()) {
+        client_.set_reading(true);
+    }
+}
+
+wire::report session::server_gone_report(const std::string& cause) const {
+    wire::report report{
+        .severity = "ERROR",
+        .sqlstate = std::string{wire::sqlstate::connection_failure},
+        .message = "the connection to the server was lost: " + cause,
+        .detail = {},
+        .hint = "The statement may or may not have been executed. It was not repeated."};
+    if (!relay_->fatal_body().empty()) {
+        if (const auto said = wire::parse_report(relay_->fatal_body())) {
+            report.message = "the connection to the server was lost: " + std::string{said->message};
+            report.detail = "The server said: " + std::string{said->severity} + " " + std::string{said->sqlstate} +
+                            ": " + std::string{said->message};
+        }
+    }
+    return report;
+}
+
+void session::server_failed(const std::string& cause) {
+    auto report = server_gone_report(cause);
+    log::warn(
+        "server connection lost",
+        {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}, {"cause", report.message}}
+    );
+    server_held_.clear();
+    auto connection = std::move(server_);
+    if (phase_ == phase::joining) {
+        relay_->server_lost(report, owner_.to_client);
+        owner_.to_client.clear();
+        owner_.to_server.clear();
+        pool_->pool->discard(std::move(connection));
+        // The login's own statement was ours: another connection will do.
+        if (acquire() && !relay_->is_blocked()) {
+            on_joined();
+        }
+        return;
+    }
+    if (!relay_->carries_state()) {
+        const auto outcome = relay_->server_lost(report, owner_.to_client);
+        pool_->pool->discard(std::move(connection));
+        if (!flush()) {
+            return;
+        }
+        if (outcome == relay::loss::close_client) {
+            finish();  // in the middle of a message: there is no place for an error
+            return;
+        }
+        resume();
+        return;
+    }
+    // The session's state is gone with the connection: it ends, as it would without a proxy.
+    const bool mid_message = relay_->is_mid_message();
+    const auto body = relay_->fatal_body();
+    relay_->detach();
+    pool_->pool->discard(std::move(connection));
+    if (mid_message) {
+        finish();
+        return;
+    }
+    if (body.empty()) {
+        report.severity = "FATAL";
+        fatal(report);
+        return;
+    }
+    std::string out;
+    wire::message_writer{out, wire::server_message::error_response}.bytes(body);
+    if (send_to_client(out)) {
+        begin_closing();
+    }
+}
+
+/// The server does not take what the session has set: it cannot go on as itself.
+void session::setup_failed() {
+    std::string out;
+    wire::write_edited_report(out, wire::server_message::error_response, *relay_->setup_error(), "FATAL", {}, {});
+    const auto said = wire::parse_report(*relay_->setup_error());
+    log::info(
+        "the server refused the session's parameters",
+        {{"session", id_},
+         {"user", pool_->user},
+         {"database", pool_->database},
+         {"cause", said ? said->message : std::string_view{}}}
+    );
+    if (send_to_client(out)) {
+        begin_closing();
+    }
+}
+
+/// True: the server connection went back.
+bool session::maybe_release() {
+    if (!server_ || !relay_->may_release() || cancels_ > 0 || server_->socket.has_pending() ||
+        !server_held_.empty() || phase_ != phase::serving) {
+        return false;
+    }
+    relay_->detach();
+    pool_->pool->release(std::move(server_));
+    return true;
+}
+
+void session::give_back_server() {
+    if (key_.secret != 0 || key_.process_id != 0) {
+        owner_.forget_key(std::exchange(key_, {}));
+    }
+    if (ticket_ != 0) {
+        pool_->pool->cancel_wait(std::exchange(ticket_, 0));
+    }
+    if (!server_) {
+        return;
+    }
+    auto connection = std::move(server_);
+    const bool busy = relay_->is_busy();
+    const bool doubtful = relay_->is_doubtful() || connection->socket.has_pending() || !server_held_.empty() ||
+                          cancels_ > 0;
+    const bool dirty = relay_->carries_state() || relay_->may_have_state();
+    const bool in_block = relay_->in_transaction();
+    relay_->detach();
+    if (busy || doubtful) {
+        owner_.abandon(std::move(connection), *pool_, busy);
+    } else if (dirty || in_block) {
+        owner_.clean(std::move(connection), *pool_, dirty);
+    } else {
+        pool_->pool->release(std::move(connection));
+    }
+}
+
+// ---- timers, cancel, the end
+
+/// What the timeouts count from. Costs nothing where none is set.
+void session::note_activity() {
+    if (!has_timeouts_) {
+        return;
+    }
+    const auto now = owner_.io().loop.now();
+    const bool busy = relay_->is_busy() || ticket_ != 0;
+    const bool in_block = relay_->in_transaction();
+    if (busy && !was_busy_) {
+        busy_since_ = now;
+        query_cancelled_ = false;
+    }
+    if (!busy && was_busy_) {
+        idle_since_ = now;
+    }
+    if ((busy || in_block) && !was_in_block_) {
+        block_since_ = now;
+    }
+    was_busy_ = busy;
+    was_in_block_ = busy || in_block;
+}
+
+void session::schedule_timer() {
+    if (ticket_ != 0) {
+        query_wait_tick();
+        return;
+    }
+    timer_.cancel();
+    if (!has_timeouts_) {
+        return;
+    }
+    // The earliest time at which any limit could be reached; states that begin later end later.
+    const auto now = owner_.io().loop.now();
+    auto next = backend::time_point::max();
+    const auto consider = [&](duration limit, bool active, backend::time_point since) {
+        if (limit.count() > 0) {
+            next = std::min(next, (active ? since : now) + limit);
+        }
+    };
+    const auto& r = *pool_->route;
+    consider(r.query_timeout, was_busy_ && !query_cancelled_, busy_since_);
+    consider(r.transaction_timeout, was_in_block_, block_since_);
+    consider(r.idle_transaction_timeout, !was_busy_ && was_in_block_, idle_since_);
+    consider(r.client_idle_timeout, !was_busy_ && !was_in_block_, idle_since_);
+    timer_.start(
+        owner_.io().loop,
+        std::max(next, now + std::chrono::milliseconds{1}),
+        [](void* self) { static_cast<session*>(self)->on_timer(); },
+        this
+    );
+}
+
+void session::on_timer() {
+    if (phase_ == phase::joining && ticket_ != 0) {
+        query_wait_tick();
+        return;
+    }
+    if (phase_ != phase::serving) {
+        if (login_) {
+            log::info(
+                "login refused",
+                {{"session", id_}, {"address", login_->address()}, {"cause", "startup_timeout"}}
+            );
+        }
+        finish();
+        return;
+    }
+    if (ticket_ != 0) {
+        query_wait_tick();
+        return;
+    }
+    const auto now = owner_.io().loop.now();
+    const auto& r = *pool_->route;
+    const auto due = [now](duration limit, backend::time_point since) {
+        return limit.count() > 0 && now >= since + limit;
+    };
+    const auto expire = [this](std::string_view sqlstate, std::string message) {
+        end({.severity = "FATAL",
+             .sqlstate = std::string{sqlstate},
+             .message = std::move(message),
+             .detail = {},
+             .hint = {}});
+    };
+    if (was_in_block_ && due(r.transaction_timeout, block_since_)) {
+        expire(wire::sqlstate::transaction_timeout, "terminating connection due to transaction timeout");
+        return;
+    }
+    if (!was_busy_ && was_in_block_ && due(r.idle_transaction_timeout, idle_since_)) {
+        expire(
+            wire::sqlstate::idle_in_transaction_timeout,
+            "terminating connection due to idle-in-transaction timeout"
+        );
+        return;
+    }
+    if (!was_busy_ && !was_in_block_ && due(r.client_idle_timeout, idle_since_)) {
+        expire(wire::sqlstate::idle_session_timeout, "terminating connection due to idle-session timeout");
+        return;
+    }
+    if (was_busy_ && !query_cancelled_ && due(r.query_timeout, busy_since_)) {
+        query_cancelled_ = true;
+        log::info(
+            "query_timeout: statement cancelled",
+            {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}}
+        );
+        cancel_statement([] {});
+    }
+    schedule_timer();
+}
+
+bool session::cancel_statement(std::function<void()> finished) {
+    if (!server_ || !relay_->is_busy()) {
+        return false;
+    }
+    ++cancels_;
+    owner_.cancel(
+        *server_,
+        [&owner = owner_, id = id_, finished = std::move(finished)] {
+            if (auto* const self = owner.find_session(id); self != nullptr) {
+                self->cancel_finished();
+            }
+            finished();
+        }
+    );
+    return true;
+}
+
+void session::cancel_finished() {
+    --cancels_;
+    if (phase_ == phase::serving && cancels_ == 0) {
+        maybe_release();
+        resume();
+    }
+}
+
+void session::drain() {
+    draining_ = true;
+    if (phase_ == phase::closing) {
+        return;
+    }
+    if (phase_ == phase::serving && (relay_->is_busy() || relay_->in_transaction() || cancels_ > 0)) {
+        return;  // it ends when that has ended
+    }
+    end({.severity = "FATAL",
+         .sqlstate = std::string{wire::sqlstate::admin_shutdown},
+         .message = "terminating connection due to administrator command",
+         .detail = {},
+         .hint = {}});
+}
+
+void session::end_if_on(const pool_entry& removed) {
+    if (pool_ == &removed && (phase_ == phase::serving || phase_ == phase::joining)) {
+        drain();
+    }
+}
+
+}  // namespace signalbox::proxy

@@ -1,0 +1,125 @@
+// One client: from accept to the last byte. Drives the relay, which decides; here are the sockets, leases and timers.
+//
+//   startup -> tls_handshake -> startup -> authenticating -> joining -> serving -> closing
+//
+//   joining   authenticated; waits for a server where the startup parameters have not been tried before
+//   closing   everything has been said; reads until the client closes, so that it is never reset
+//
+// Memory    what only a login needs is in login_, gone afterwards; buffers are the worker's.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "backend/io/stream.hpp"
+#include "backend/pool.hpp"
+#include "proxy/login.hpp"
+#include "proxy/relay.hpp"
+#include "proxy/worker.hpp"
+
+namespace signalbox::proxy {
+
+class session final : public backend::event_handler, public backend::server_user, public backend::lease_waiter {
+public:
+    session(worker& owner, std::uint64_t id, int fd, const backend::socket_address& from);
+    ~session();
+
+    void start();
+
+    std::uint64_t id() const noexcept { return id_; }
+
+    void on_events(std::uint32_t events) override;
+    void on_server_events(backend::server_connection& connection, std::uint32_t events) override;
+    void on_lease(backend::connection_ptr connection) override;
+    void on_lease_failed(const backend::connect_failure& why) override;
+
+    /// A CancelRequest means this session. False: nothing is running.
+    bool cancel_statement(std::function<void()> finished);
+
+    /// Ends it with FATAL as soon as it is between transactions.
+    void drain();
+    /// Ends it with FATAL now.
+    void end(const wire::report& why);
+    void end_if_on(const pool_entry& removed);
+    /// For a client that asked to cancel, when that is done.
+    void close_quietly();
+
+private:
+    friend class login;
+
+    /// Under which names this client is counted; only where a limit is set.
+    struct counted_names {
+        std::string user;
+        std::string database;
+        std::string address;
+    };
+
+    enum class phase { startup, tls_handshake, authenticating, joining, serving, closing };
+
+    // The client's socket.
+    void on_readable();
+    void on_client_bytes(std::string_view bytes);
+    void on_client_closed();
+    void client_gone(std::string_view cause);
+    bool should_pause() const noexcept;
+    void probe_client();
+    bool send_to_client(std::string_view bytes);
+    void fatal(const wire::report& why);
+    void begin_closing();
+    void finish();
+
+    // Login.
+    void on_login_bytes(std::string_view bytes);
+    void join();
+    void on_joined();
+    void serve(rewrite::parameter_set_ptr reported, wire::backend_key_data key);
+
+    // Serving.
+    void pump(std::string_view fresh);
+    bool acquire();
+    void take(backend::connection_ptr connection);
+    bool flush();
+    void resume();
+    void server_failed(const std::string& cause);
+    void setup_failed();
+    bool maybe_release();
+    void give_back_server();
+    void query_wait_tick();
+    void fail_wait(wire::report why);
+    void schedule_timer();
+    void on_timer();
+    void note_activity();
+    void cancel_finished();
+    wire::report server_gone_report(const std::string& cause) const;
+
+    worker& owner_;
+    const std::uint64_t id_;
+    backend::stream client_;
+    phase phase_ = phase::startup;
+    std::unique_ptr<login> login_;
+    pool_entry* pool_ = nullptr;
+    std::unique_ptr<relay> relay_;
+    backend::connection_ptr server_;
+    std::string held_;  // of the client, not consumed yet
+    std::string server_held_;
+    backend::timer timer_;
+    wire::backend_key_data key_;
+    std::uint64_t ticket_ = 0;  // while waiting for a lease
+    backend::time_point waiting_since_;
+    backend::time_point busy_since_;
+    backend::time_point block_since_;
+    backend::time_point idle_since_;
+    int cancels_ = 0;
+    bool in_pump_ = false;
+    bool wait_noticed_ = false;
+    bool client_eof_ = false;
+    bool draining_ = false;
+    bool was_busy_ = false;
+    bool was_in_block_ = false;
+    bool query_cancelled_ = false;
+    std::unique_ptr<counted_names> counted_;
+    bool has_timeouts_ = false;
+};
+
+}  // namespace signalbox::proxy

@@ -1,0 +1,78 @@
+// What all workers share: a few counters, the groups behind their pools, the identity of statements.
+// Everything here is thread-safe; nothing is touched on the path of a forwarded message.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "backend/pool.hpp"
+#include "backend/work_pool.hpp"
+#include "rewrite/statements.hpp"
+#include "wire/scram.hpp"
+
+namespace signalbox::proxy {
+
+class worker;
+
+/// Counts clients by a name (user, database, address); a limit of 0 is no limit.
+class client_counts {
+public:
+    /// False: the limit is reached, and nothing was counted.
+    bool try_add(const std::string& name, std::size_t limit) {
+        if (limit == 0) {
+            return true;
+        }
+        const std::lock_guard lock{mutex_};
+        auto& count = counts_[name];
+        if (count >= limit) {
+            return false;
+        }
+        ++count;
+        return true;
+    }
+
+    void remove(const std::string& name) {
+        const std::lock_guard lock{mutex_};
+        const auto it = counts_.find(name);
+        if (it != counts_.end() && --it->second == 0) {
+            counts_.erase(it);
+        }
+    }
+
+private:
+    std::mutex mutex_;
+    std::map<std::string, std::size_t> counts_;
+};
+
+struct shared_state {
+    shared_state(std::size_t worker_count, unsigned threads) : jobs(threads), count(worker_count) {}
+
+    backend::work_pool jobs;
+    const std::size_t count;
+    std::vector<worker*> workers;  // complete before the first loop runs
+    rewrite::statement_registry statements;
+    wire::scram_key mock_key{};
+    std::atomic<std::size_t> clients{0};
+    client_counts per_user;
+    client_counts per_database;
+    client_counts per_address;
+
+    std::shared_ptr<backend::pool_group> group(const std::string& key) {
+        const std::lock_guard lock{groups_mutex_};
+        auto& group = groups_[key];
+        if (!group) {
+            group = std::make_shared<backend::pool_group>(key, count);
+        }
+        return group;
+    }
+
+private:
+    std::mutex groups_mutex_;
+    std::map<std::string, std::shared_ptr<backend::pool_group>> groups_;
+};
+
+}  // namespace signalbox::proxy

@@ -1,0 +1,415 @@
+#include "proxy/worker.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "proxy/cleaner.hpp"
+#include "proxy/log.hpp"
+#include "proxy/session.hpp"
+#include "wire/limits.hpp"
+
+namespace signalbox::proxy {
+namespace {
+
+constexpr auto tick_interval = std::chrono::seconds{1};
+constexpr std::size_t max_profiles = 1024;
+
+std::uint64_t key_of(wire::backend_key_data key) noexcept {
+    return std::uint64_t{key.process_id} << 32U | key.secret;
+}
+
+bool is_plain_ascii(std::string_view text) noexcept {
+    return text.size() < 64 && std::all_of(text.begin(), text.end(), [](char c) { return c >= 32 && c <= 126; });
+}
+
+}  // namespace
+
+server_state& state_of(backend::server_connection& connection) {
+    return static_cast<server_state&>(*connection.attachment);
+}
+
+worker::worker(std::size_t index, shared_state& shared, runtime_ptr runtime)
+    : index_(index),
+      shared_(shared),
+      runtime_(std::move(runtime)),
+      io_{loop_, scratch_, shared.jobs},
+      environment_(shared.statements),
+      next_session_(index) {
+    environment_.next_unnamed = index + 1;
+    environment_.unnamed_step = shared.count;
+}
+
+worker::~worker() {
+    sessions_.clear();
+    cleaners_.clear();
+    cancels_.clear();
+    for (auto& [key, entry] : pools_) {
+        entry->pool->close_idle();
+    }
+}
+
+void worker::listen_on(int fd, bool is_local) {
+    listeners_.push_back(std::make_unique<listener>(*this, loop_, fd, is_local));
+}
+
+void worker::start() {
+    tick_.start(
+        loop_, loop_.now() + tick_interval, [](void* self) { static_cast<worker*>(self)->tick(); }, this
+    );
+    thread_ = std::thread{[this] { loop_.run(); }};
+}
+
+void worker::join() {
+    if (thread_.joinable()) {
+        thread_.join();
+    }
+}
+
+void worker::accept_client(int fd, const backend::socket_address& from) {
+    const auto id = new_session_id();
+    auto made = std::make_unique<session>(*this, id, fd, from);
+    auto& started = *made;
+    sessions_.emplace(id, std::move(made));
+    started.start();
+}
+
+void worker::remove_session(session& gone) {
+    loop_.defer([this, id = gone.id()] {
+        sessions_.erase(id);
+        stop_if_empty();
+    });
+}
+
+session* worker::find_session(std::uint64_t id) noexcept {
+    const auto it = sessions_.find(id);
+    return it == sessions_.end() ? nullptr : it->second.get();
+}
+
+// ---- pools
+
+void worker::configure(pool_entry& entry, const resolved_route& route) {
+    const auto& r = *route.settings;
+    entry.route = route.settings;
+    entry.relay.max_prepared_statements = r.max_prepared_statements;
+    entry.relay.max_message_size = runtime_->config().listen.max_message_size;
+    auto target = std::make_shared<backend::server_target>();
+    target->connection = route.connection;
+    target->database = route.backend_database;
+    target->user = entry.login_role;
+    target->connect_timeout = route.connection->connect_timeout.value_or(r.connect_timeout);
+    target->tls_context = runtime_->server_tls(route.connection_name);
+    auto& group = entry.pool->group();
+    group.configure(
+        {.size = r.pool_size,
+         .min_size = r.min_pool_size,
+         .idle_timeout = r.server_idle_timeout,
+         .lifetime = r.server_lifetime},
+        std::move(target)
+    );
+}
+
+pool_entry* worker::make_pool(
+    const std::string& key,
+    const resolved_route& route,
+    const std::string& database,
+    const std::string& user,
+    const std::string& login_role
+) {
+    auto& entry = pools_[key];
+    if (!entry) {
+        entry = std::make_unique<pool_entry>();
+        entry->database = database;
+        entry->user = user;
+        entry->login_role = login_role;
+        entry->relay.mode = route.settings->mode;
+        entry->pool = std::make_unique<backend::pool>(shared_.group(key), index_, io_, *this);
+        configure(*entry, route);
+    }
+    return entry.get();
+}
+
+pool_entry* worker::find_pool(
+    const resolved_route& route, const std::string& database, const std::string& user
+) {
+    if (!route.connection) {
+        return nullptr;
+    }
+    // The mode is part of the key: a reload that changes it must not change it under a session.
+    std::string key = database;
+    key += '\0';
+    key += user;
+    key += '\0';
+    key += static_cast<char>('0' + static_cast<int>(route.settings->mode));
+    const auto& connection = *route.connection;
+    auto* const entry =
+        make_pool(key, route, database, user, connection.user.empty() ? user : connection.user);
+    if (!connection.user.empty() && !entry->own_credentials) {
+        entry->own_credentials = true;
+        entry->pool->group().set_credentials({.password = connection.password, .keys = std::nullopt});
+    }
+    return entry;
+}
+
+pool_entry* worker::find_auth_pool(const resolved_route& route, const std::string& database) {
+    const auto& r = *route.settings;
+    if (r.auth_query.empty() || !route.connection) {
+        return nullptr;
+    }
+    const bool own = !r.auth_user.empty();
+    if (!own && route.connection->user.empty()) {
+        return nullptr;
+    }
+    const auto& role = own ? r.auth_user : route.connection->user;
+    const auto key = "auth_query" + std::string(1, '\0') + database + '\0' + role;
+    auto* const entry = make_pool(key, route, database, role, role);
+    if (!entry->own_credentials) {
+        entry->own_credentials = true;
+        entry->pool->group().set_credentials(
+            {.password = own ? std::optional{r.auth_password} : route.connection->password, .keys = std::nullopt}
+        );
+    }
+    return entry;
+}
+
+/// A set of startup parameters without application_name, which the server reports as it was given.
+static rewrite::parameter_set profile_key(const rewrite::parameter_set& startup) {
+    auto key = startup;
+    const auto* const name = key.find("application_name");
+    if (name != nullptr && is_plain_ascii(*name)) {
+        key.erase("application_name");
+    }
+    return key;
+}
+
+rewrite::parameter_set_ptr worker::find_profile(pool_entry& pool, const rewrite::parameter_set& startup) {
+    const auto it = pool.profiles.find(environment_.parameters.intern(profile_key(startup)));
+    if (it == pool.profiles.end()) {
+        return nullptr;
+    }
+    const auto* const name = startup.find("application_name");
+    const auto* const known = it->second->find("application_name");
+    const std::string wanted = name != nullptr ? *name : std::string{};
+    if (known == nullptr || *known == wanted || !is_plain_ascii(wanted)) {
+        return it->second;
+    }
+    auto reported = *it->second;
+    reported.set("application_name", wanted);
+    return environment_.parameters.intern(reported);
+}
+
+void worker::remember_profile(
+    pool_entry& pool, const rewrite::parameter_set& startup, const rewrite::parameter_set_ptr& reported
+) {
+    if (pool.profiles.size() >= max_profiles) {
+        pool.profiles.clear();
+    }
+    pool.profiles[environment_.parameters.intern(profile_key(startup))] = reported;
+}
+
+bool worker::on_idle_bytes(backend::server_connection& connection, std::string_view bytes) {
+    auto& state = state_of(connection);
+    while (!bytes.empty()) {
+        if (bytes.size() < wire::header_bytes) {
+            return false;  // cut in two: not worth keeping
+        }
+        const std::size_t total = std::size_t{wire::load_u32(bytes.data() + 1)} + 1;
+        if (total < wire::header_bytes || bytes.size() < total) {
+            return false;
+        }
+        const auto body = bytes.substr(wire::header_bytes, total - wire::header_bytes);
+        switch (bytes[0]) {
+            case wire::server_message::notice_response:
+            case wire::server_message::notification_response:
+                break;
+            case wire::server_message::parameter_status: {
+                const auto status = wire::parse_parameter_status(body);
+                if (!status) {
+                    return false;
+                }
+                auto changed = *state.reported;
+                changed.set(status->name, status->value);
+                state.reported = environment_.parameters.intern(changed);
+                break;
+            }
+            default:
+                if (const auto said = wire::parse_report(body); said && bytes[0] == 'E') {
+                    log::info(
+                        "an idle server connection was closed",
+                        {{"connection", connection.target().connection->name}, {"cause", said->message}}
+                    );
+                }
+                return false;
+        }
+        bytes.remove_prefix(total);
+    }
+    return true;
+}
+
+void worker::on_adopted(backend::server_connection& connection) {
+    if (!connection.attachment) {
+        auto made = std::make_unique<server_state>();
+        rewrite::parameter_set reported;
+        for (const auto& [name, value] : connection.reported) {
+            reported.set(name, value);
+        }
+        connection.reported = {};
+        made->reported = environment_.parameters.intern(reported);
+        connection.attachment = std::move(made);
+        return;
+    }
+    auto& state = state_of(connection);
+    state.reported = environment_.parameters.intern(*state.reported);
+    if (state.applied) {
+        state.applied = environment_.parameters.intern(*state.applied);
+    }
+}
+
+// ---- connections that nobody uses for now
+
+void worker::clean(backend::connection_ptr connection, pool_entry& pool, bool discard_all) {
+    auto made = std::make_unique<cleaner>(io_, std::move(connection), discard_all);
+    auto* const raw = made.get();
+    raw->on_done([this, raw, &pool](bool clean) {
+        const auto node = cleaners_.extract(raw);
+        auto cleaned = raw->take();
+        if (clean) {
+            on_adopted(*cleaned);
+            pool.pool->release(std::move(cleaned));
+        } else {
+            pool.pool->discard(std::move(cleaned));
+        }
+        stop_if_empty();
+    });
+    cleaners_.emplace(raw, std::move(made));
+    raw->start();
+}
+
+void worker::abandon(backend::connection_ptr connection, pool_entry& pool, bool cancel_first) {
+    connection->set_user(nullptr);
+    if (!cancel_first) {
+        pool.pool->discard(std::move(connection));
+        return;
+    }
+    connection->detach();  // whatever it still says has no reader
+    auto held = std::make_shared<backend::connection_ptr>(std::move(connection));
+    cancel(**held, [held, &pool] { pool.pool->discard(std::move(*held)); });
+}
+
+void worker::cancel(const backend::server_connection& victim, std::function<void()> finished) {
+    auto call = std::make_unique<backend::cancel_call>(
+        io_, victim, [this, finished = std::move(finished)](backend::cancel_call& done) {
+            const auto node = cancels_.extract(&done);
+            finished();
+            stop_if_empty();
+        }
+    );
+    auto* const raw = call.get();
+    cancels_.emplace(raw, std::move(call));
+    raw->start();
+}
+
+void worker::register_key(wire::backend_key_data key, std::uint64_t session_id) {
+    keys_[key_of(key)] = session_id;
+}
+
+void worker::forget_key(wire::backend_key_data key) { keys_.erase(key_of(key)); }
+
+void worker::cancel_here(wire::cancel_request request, std::function<void()> finished) {
+    const auto it = keys_.find(key_of({request.process_id, request.secret}));
+    auto* const target = it == keys_.end() ? nullptr : find_session(it->second);
+    if (target == nullptr || !target->cancel_statement(finished)) {
+        finished();
+    }
+}
+
+void worker::route_cancel(wire::cancel_request request, std::uint64_t asking_session) {
+    // The client waits for the end of its connection: it comes when the signal has been sent.
+    auto left = std::make_shared<std::atomic<std::size_t>>(shared_.count);
+    for (auto* const each : shared_.workers) {
+        each->post([each, request, left, home = this, asking_session] {
+            each->cancel_here(request, [left, home, asking_session] {
+                if (left->fetch_sub(1) == 1) {
+                    home->post([home, asking_session] {
+                        if (auto* const asking = home->find_session(asking_session); asking != nullptr) {
+                            asking->close_quietly();
+                        }
+                    });
+                }
+            });
+        });
+    }
+}
+
+// ---- configuration and the end
+
+void worker::apply(runtime_ptr next) {
+    runtime_ = std::move(next);
+    for (auto& [key, entry] : pools_) {
+        const auto route = runtime_->resolve(entry->database);
+        if (!route || !route->connection) {
+            entry->removed = true;
+            for (auto& [id, each] : sessions_) {
+                each->end_if_on(*entry);
+            }
+            continue;
+        }
+        entry->removed = false;
+        if (route->settings->mode == entry->relay.mode || key.starts_with("auth_query")) {
+            configure(*entry, *route);
+        }
+        if (!route->connection->user.empty() && entry->login_role == route->connection->user) {
+            entry->pool->group().set_credentials(
+                {.password = route->connection->password, .keys = std::nullopt}
+            );
+        }
+    }
+}
+
+void worker::tick() {
+    for (auto& [key, entry] : pools_) {
+        entry->pool->maintain();
+    }
+    tick_.start(
+        loop_, loop_.now() + tick_interval, [](void* self) { static_cast<worker*>(self)->tick(); }, this
+    );
+}
+
+void worker::drain(backend::time_point until) {
+    draining_ = true;
+    listeners_.clear();
+    drain_deadline_.start(
+        loop_, until, [](void* self) { static_cast<worker*>(self)->stop_now(); }, this
+    );
+    std::vector<session*> all;
+    for (auto& [id, each] : sessions_) {
+        all.push_back(each.get());
+    }
+    for (auto* const each : all) {
+        each->drain();
+    }
+    stop_if_empty();
+}
+
+void worker::stop_if_empty() {
+    if (draining_ && sessions_.empty() && cancels_.empty()) {
+        loop_.stop();
+    }
+}
+
+void worker::stop_now() {
+    draining_ = true;
+    listeners_.clear();
+    for (auto& [id, each] : sessions_) {
+        each->end(
+            {.severity = "FATAL",
+             .sqlstate = std::string{wire::sqlstate::admin_shutdown},
+             .message = "terminating connection due to administrator command",
+             .detail = {},
+             .hint = {}}
+        );
+    }
+    loop_.stop();
+}
+
+}  // namespace signalbox::proxy

@@ -1,0 +1,135 @@
+// One event loop with its thread: sessions, its part of every pool, its listening sockets.
+//
+// All members are used on the loop's thread, but post() and what the constructor sets.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "backend/cancel.hpp"
+#include "backend/pool.hpp"
+#include "proxy/listener.hpp"
+#include "proxy/relay.hpp"
+#include "proxy/runtime.hpp"
+#include "proxy/shared.hpp"
+#include "wire/startup.hpp"
+
+namespace signalbox::proxy {
+
+class session;
+class cleaner;
+
+/// A pool of this worker, with what its sessions need to know.
+struct pool_entry {
+    std::string database;  // as clients ask for it
+    std::string user;      // the client's role
+    std::string login_role;
+    std::shared_ptr<const route_settings> route;
+    relay_settings relay;
+    std::unique_ptr<backend::pool> pool;
+    bool own_credentials = false;  // the connection has a user of its own
+    /// What the server reports under a set of startup parameters: a later login needs no server.
+    std::unordered_map<rewrite::parameter_set_ptr, rewrite::parameter_set_ptr> profiles;
+    bool removed = false;  // the configuration has no such route any more
+};
+
+class worker final : public backend::pool_hooks {
+public:
+    worker(std::size_t index, shared_state& shared, runtime_ptr runtime);
+    ~worker();
+
+    void listen_on(int fd, bool is_local);
+    void start();
+    void join();
+
+    void post(std::function<void()> work) { loop_.post(std::move(work)); }
+
+    // From here on: the loop's thread.
+
+    void accept_client(int fd, const backend::socket_address& from);
+    void remove_session(session& gone);
+    session* find_session(std::uint64_t id) noexcept;
+
+    /// A new configuration.
+    void apply(runtime_ptr next);
+    /// No new clients; sessions end when they are between transactions. Stops the loop when none is left.
+    void drain(backend::time_point until);
+    void stop_now();
+
+    /// The pool for a client's (database, user), made when it is new. Null: the route leads to no connection.
+    pool_entry* find_pool(const resolved_route& route, const std::string& database, const std::string& user);
+    /// The pool in which the auth_query runs. Null: there is nobody to run it.
+    pool_entry* find_auth_pool(const resolved_route& route, const std::string& database);
+
+    /// What the server reports under these startup parameters, as far as it is known. Null: it has to be asked.
+    rewrite::parameter_set_ptr find_profile(pool_entry& pool, const rewrite::parameter_set& startup);
+    void remember_profile(
+        pool_entry& pool, const rewrite::parameter_set& startup, const rewrite::parameter_set_ptr& reported
+    );
+
+    /// Brings a connection into a state that any session can use, then gives it back to its pool.
+    void clean(backend::connection_ptr connection, pool_entry& pool, bool discard_all);
+    /// Cancels what runs on a connection whose client has gone, then closes it.
+    void abandon(backend::connection_ptr connection, pool_entry& pool, bool cancel);
+    /// Cancels; `finished` runs when the signal has been sent or cannot be.
+    void cancel(const backend::server_connection& victim, std::function<void()> finished);
+    /// A client's CancelRequest: finds the session on whichever worker has it.
+    void route_cancel(wire::cancel_request request, std::uint64_t asking_session);
+
+    void register_key(wire::backend_key_data key, std::uint64_t session_id);
+    void forget_key(wire::backend_key_data key);
+
+    std::uint64_t new_session_id() noexcept { return next_session_ += shared_.count; }
+
+    backend::io_context& io() noexcept { return io_; }
+
+    shared_state& shared() noexcept { return shared_; }
+
+    relay_environment& environment() noexcept { return environment_; }
+
+    const runtime_ptr& current() const noexcept { return runtime_; }
+
+    bool is_draining() const noexcept { return draining_; }
+
+    bool on_idle_bytes(backend::server_connection& connection, std::string_view bytes) override;
+    void on_adopted(backend::server_connection& connection) override;
+
+    outbox to_client;  // lent to the session whose event is being served
+    outbox to_server;
+
+private:
+    pool_entry* make_pool(
+        const std::string& key, const resolved_route& route, const std::string& database, const std::string& user, const std::string& login_role
+    );
+    void configure(pool_entry& entry, const resolved_route& route);
+    void cancel_here(wire::cancel_request request, std::function<void()> finished);
+    void tick();
+    void stop_if_empty();
+
+    const std::size_t index_;
+    shared_state& shared_;
+    runtime_ptr runtime_;
+    backend::event_loop loop_;
+    backend::io_scratch scratch_;
+    backend::io_context io_;
+    relay_environment environment_;
+    std::uint64_t next_session_;
+    std::vector<std::unique_ptr<listener>> listeners_;
+    std::unordered_map<std::string, std::unique_ptr<pool_entry>> pools_;
+    std::unordered_map<std::uint64_t, std::unique_ptr<session>> sessions_;
+    std::unordered_map<std::uint64_t, std::uint64_t> keys_;
+    std::unordered_map<cleaner*, std::unique_ptr<cleaner>> cleaners_;
+    std::unordered_map<backend::cancel_call*, std::unique_ptr<backend::cancel_call>> cancels_;
+    backend::timer tick_;
+    backend::timer drain_deadline_;
+    bool draining_ = false;
+    std::thread thread_;
+};
+
+/// The state that the relay keeps with a connection.
+server_state& state_of(backend::server_connection& connection);
+
+}  // namespace signalbox::proxy

@@ -1,0 +1,132 @@
+#include "rewrite/statements.hpp"
+
+#include <algorithm>
+
+namespace signalbox::rewrite {
+
+statement_ptr statement_registry::intern(const std::string& key, std::string_view tail) {
+    const std::lock_guard lock{mutex_};
+    auto& known = known_[key];
+    if (auto statement = known.lock()) {
+        return statement;
+    }
+    auto made = std::make_shared<prepared_statement>();
+    made->id = next_id_++;
+    made->tail = tail;
+    made->traits = parser::scan_text(tail.substr(0, tail.find('\0')));
+    known = made;
+    if (known_.size() >= sweep_at_) {
+        std::erase_if(known_, [](const auto& item) { return item.second.expired(); });
+        sweep_at_ = std::max<std::size_t>(1024, known_.size() * 2);
+    }
+    return made;
+}
+
+statement_ptr statement_cache::intern(std::string_view tail, std::uint64_t context) {
+    key_.assign(reinterpret_cast<const char*>(&context), sizeof context);
+    key_.append(tail);
+    if (const auto it = known_.find(key_); it != known_.end()) {
+        return it->second;
+    }
+    auto statement = registry_.intern(key_, tail);
+    if (known_.size() >= max_entries) {
+        std::erase_if(known_, [](const auto& item) { return item.second.use_count() == 1; });
+        if (known_.size() >= max_entries) {
+            known_.clear();
+        }
+    }
+    known_.emplace(key_, statement);
+    return statement;
+}
+
+statement_ptr client_statements::find(std::string_view name) const {
+    const auto it = names_.find(name);
+    return it == names_.end() ? nullptr : it->second.visible;
+}
+
+void client_statements::prepare(std::string_view name, statement_ptr statement) {
+    const auto it = names_.find(name);
+    if (it != names_.end()) {
+        it->second.visible = std::move(statement);
+    } else {
+        names_.emplace(std::string{name}, entry{std::move(statement), nullptr});
+    }
+}
+
+void client_statements::close(std::string_view name) {
+    if (const auto it = names_.find(name); it != names_.end()) {
+        it->second.visible = nullptr;
+    }
+}
+
+void client_statements::confirm_prepare(std::string_view name, const statement_ptr& statement) {
+    if (const auto it = names_.find(name); it != names_.end()) {
+        it->second.confirmed = statement;
+    }
+}
+
+void client_statements::confirm_close(std::string_view name) {
+    if (const auto it = names_.find(name); it != names_.end()) {
+        it->second.confirmed = nullptr;
+        drop_if_empty(name);
+    }
+}
+
+void client_statements::roll_back(std::string_view name) {
+    if (const auto it = names_.find(name); it != names_.end()) {
+        it->second.visible = it->second.confirmed;
+        drop_if_empty(name);
+    }
+}
+
+void client_statements::drop_if_empty(std::string_view name) {
+    const auto it = names_.find(name);
+    if (it != names_.end() && !it->second.visible && !it->second.confirmed) {
+        names_.erase(it);
+    }
+}
+
+server_statements::slot* server_statements::find(std::uint64_t id) noexcept {
+    const auto it = slots_.find(id);
+    return it == slots_.end() ? nullptr : &it->second;
+}
+
+server_statements::slot& server_statements::add(std::uint64_t id, std::uint64_t batch) {
+    auto& made = slots_[id];
+    made = slot{.number = next_number_++, .confirmed = false, .batch = batch, .used = batch};
+    return made;
+}
+
+void server_statements::confirm(std::uint64_t id, std::uint32_t number) noexcept {
+    if (slot* const found = find(id); found != nullptr && found->number == number) {
+        found->confirmed = true;
+    }
+}
+
+void server_statements::forget(std::uint64_t id, std::uint32_t number) noexcept {
+    if (slot* const found = find(id); found != nullptr && found->number == number) {
+        slots_.erase(id);
+    }
+}
+
+std::optional<std::uint32_t> server_statements::evict(std::uint64_t batch) {
+    auto oldest = slots_.end();
+    for (auto it = slots_.begin(); it != slots_.end(); ++it) {
+        if (it->second.used != batch &&
+            (oldest == slots_.end() || it->second.used < oldest->second.used)) {
+            oldest = it;
+        }
+    }
+    if (oldest == slots_.end()) {
+        return std::nullopt;
+    }
+    const auto number = oldest->second.number;
+    slots_.erase(oldest);
+    return number;
+}
+
+std::string server_statement_name(std::uint32_t number) {
+    return std::string{server_statement_prefix} + std::to_string(number);
+}
+
+}  // namespace signalbox::rewrite

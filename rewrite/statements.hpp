@@ -1,0 +1,133 @@
+// Prepared statements when server connections are shared: what a client has named, what a server connection holds.
+//
+// A client's name stands for a statement (text, parameter types, and the parameters under which it was parsed, since
+// constants are read by them). On a server connection the statement has a name of its own, `signalbox_<n>`, counted per
+// connection. It is parsed there when it is first needed.
+//
+// Changes are speculative until the server confirms them, because clients pipeline: `visible` is what the client's next
+// message means if everything in flight succeeds, `confirmed` what the server has said.
+//
+// Not thread-safe, but statement_registry.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "parser/traits.hpp"
+
+namespace signalbox::rewrite {
+
+inline constexpr std::string_view server_statement_prefix = "signalbox_";
+/// Never prepared anywhere: what a name that the client has not prepared is sent as.
+inline constexpr std::string_view unknown_statement_name = "signalbox_unknown";
+
+struct prepared_statement {
+    std::uint64_t id = 0;      // unique in the process
+    std::string tail;          // of the Parse message: text NUL, count, OIDs
+    parser::text_traits traits;
+};
+
+using statement_ptr = std::shared_ptr<const prepared_statement>;
+
+struct string_hash {
+    using is_transparent = void;
+
+    std::size_t operator()(std::string_view s) const noexcept {
+        return std::hash<std::string_view>{}(s);
+    }
+};
+
+/// Gives equal statements one identity across all workers. Thread-safe; asked only where a worker's own cache misses.
+class statement_registry {
+public:
+    statement_ptr intern(const std::string& key, std::string_view tail);
+
+private:
+    std::mutex mutex_;
+    std::unordered_map<std::string, std::weak_ptr<const prepared_statement>> known_;
+    std::uint64_t next_id_ = 1;
+    std::size_t sweep_at_ = 1024;
+};
+
+/// One worker's view of the registry: no lock for a statement that this worker has seen.
+class statement_cache {
+public:
+    explicit statement_cache(statement_registry& registry) : registry_(registry) {}
+
+    /// `context`: whatever else makes the same text another statement (the session's parameters).
+    statement_ptr intern(std::string_view tail, std::uint64_t context);
+
+private:
+    static constexpr std::size_t max_entries = 4096;
+
+    statement_registry& registry_;
+    std::string key_;
+    std::unordered_map<std::string, statement_ptr> known_;
+};
+
+/// The names of one client.
+class client_statements {
+public:
+    statement_ptr find(std::string_view name) const;
+
+    /// Parse and Close as they are sent …
+    void prepare(std::string_view name, statement_ptr statement);
+    void close(std::string_view name);
+    /// … and as the server has answered them.
+    void confirm_prepare(std::string_view name, const statement_ptr& statement);
+    void confirm_close(std::string_view name);
+    /// The server has not done it: what is visible falls back to what is confirmed.
+    void roll_back(std::string_view name);
+
+    void clear() noexcept { names_.clear(); }
+
+    bool empty() const noexcept { return names_.empty(); }
+
+private:
+    struct entry {
+        statement_ptr visible;
+        statement_ptr confirmed;
+    };
+
+    void drop_if_empty(std::string_view name);
+
+    std::unordered_map<std::string, entry, string_hash, std::equal_to<>> names_;
+};
+
+/// What one server connection has prepared.
+class server_statements {
+public:
+    struct slot {
+        std::uint32_t number = 0;
+        bool confirmed = false;
+        std::uint64_t batch = 0;  // in which its Parse was sent
+        std::uint64_t used = 0;   // the batch that named it last
+    };
+
+    slot* find(std::uint64_t id) noexcept;
+    /// A new name for the statement; an old one is forgotten.
+    slot& add(std::uint64_t id, std::uint64_t batch);
+    void confirm(std::uint64_t id, std::uint32_t number) noexcept;
+    /// The Parse that made `number` has failed or was never run.
+    void forget(std::uint64_t id, std::uint32_t number) noexcept;
+    void clear() noexcept { slots_.clear(); }
+
+    std::size_t size() const noexcept { return slots_.size(); }
+
+    /// The least recently used slot that `batch` does not name: removed, and its number given back.
+    std::optional<std::uint32_t> evict(std::uint64_t batch);
+
+private:
+    std::unordered_map<std::uint64_t, slot> slots_;
+    std::uint32_t next_number_ = 1;
+};
+
+std::string server_statement_name(std::uint32_t number);
+
+}  // namespace signalbox::rewrite

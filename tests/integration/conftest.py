@@ -1,0 +1,61 @@
+"""Fixtures that every folder shares. The harness is imported from this folder."""
+
+import pytest
+
+from harness import Postgres, Signalbox
+from harness.signalbox import client_certificates, standard_config
+
+
+@pytest.fixture(scope="session")
+def pg():
+    """A PostgreSQL that no test may stop or reconfigure: `private_pg` is for those."""
+    server = Postgres("shared")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def private_pg(request):
+    """A PostgreSQL that belongs to one test."""
+    server = Postgres(f"own-{abs(hash(request.node.nodeid)) % 10**8}")
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def box(pg):
+    """One Signalbox per module, with the standard configuration."""
+    with Signalbox(standard_config(pg)) as process:
+        yield process
+
+
+@pytest.fixture
+def start_box():
+    """Starts further ones: start_box(config, **Signalbox's arguments). All must end cleanly."""
+    started = []
+
+    def start(config, **options):
+        process = Signalbox(config, **options)
+        started.append(process)
+        return process
+
+    yield start
+    failures = []
+    for process in started:
+        try:
+            process.stop()
+        except AssertionError as error:
+            failures.append(str(error))
+    assert not failures, "\n".join(failures)
+
+
+@pytest.fixture(scope="session")
+def certificates():
+    """The CA that signed Signalbox's certificate and signs its clients'."""
+    return client_certificates()
+
+
+@pytest.fixture(params=["session", "transaction"])
+def mode(request):
+    """The pool mode, which is also the name of the route."""
+    return request.param

@@ -1,0 +1,238 @@
+"""The process under test.
+
+    box = Signalbox(standard_config(pg))   # started, box.port is known
+    box.stop()                             # SIGTERM; must exit with 0 and print no sanitizer report
+
+`standard_config` makes the configuration that most tests share: one connection `main` to `pg`, and
+a route for each pool mode, named after it (`session`, `transaction`, `statement`), all onto the
+server's database `app`. So one process serves the tests of every mode.
+"""
+
+import copy
+import os
+import pathlib
+import re
+import resource
+import signal
+import subprocess
+import time
+
+import psycopg
+
+from .certs import Certificates
+from .postgres import ROLES
+from .raw_client import RawClient
+from .toml_writer import to_toml
+from .waiting import eventually, scratch
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
+MODES = ("session", "transaction", "statement")
+SANITIZER = re.compile(
+    r"(ERROR: AddressSanitizer|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|runtime error:"
+    r"|SUMMARY: \w+Sanitizer|Assertion .* failed)"
+)
+
+_certificates = None
+_count = 0
+
+
+def binary():
+    """The path of the binary; a clear failure when it is not there."""
+    path = pathlib.Path(os.environ.get("SIGNALBOX_BINARY") or "build/release/signalbox")
+    path = path if path.is_absolute() else REPOSITORY / path
+    assert path.exists(), f"no binary at {path}: build it, or name one with SIGNALBOX_BINARY"
+    return path
+
+
+def is_instrumented():
+    """Sanitizers change memory figures and speed: limits are wider with them."""
+    return any(word in str(binary()) for word in ("asan", "tsan", "dev"))
+
+
+def client_certificates():
+    """The CA of Signalbox's own server certificate and of its clients, once per run."""
+    global _certificates
+    if _certificates is None:
+        _certificates = Certificates(scratch() / "signalbox-certs", "Signalbox")
+    return _certificates
+
+
+def merge(base, changes):
+    """Tables are merged, everything else is replaced; None removes."""
+    result = copy.deepcopy(base)
+    for key, value in (changes or {}).items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def standard_config(server, changes=None, route=None, connection=None, routes=None):
+    """`route` goes into every route, `routes` maps further names to route settings."""
+    certificate, key = client_certificates().server()
+    target = {
+        "type": "postgres", "host": "127.0.0.1", "port": server.port,
+        "user": "app", "password": "app", "ssl_mode": "disable",
+    }  # fmt: skip
+    config = {
+        "listen": {"address": "127.0.0.1", "port": 0, "workers": 2},
+        "tls": {
+            "mode": "prefer", "certificate": str(certificate), "key": str(key),
+            "client_ca": str(client_certificates().ca),
+        },  # fmt: skip
+        "auth": {"method": "scram-sha-256"},
+        "secrets": {name: {"value": value} for name, value in ROLES.items() if value},
+        "users": [{"name": name, "password": name} for name in ("app", "other")],
+        "connections": {"main": merge(target, connection)},
+        "routes": [],
+        "console": {"port": 0},
+        "log": {"level": "info"},
+    }
+    named = {mode: {"pool_mode": mode} for mode in MODES}
+    for name, own in {**named, **(routes or {})}.items():
+        base = {"database": name, "connection": "main", "backend_database": "app"}
+        config["routes"].append(merge(merge(base, route), own))
+    return merge(config, changes)
+
+
+class Signalbox:
+    """One process. `config` is a dict or TOML text; `wait=False` does not wait for `ready`."""
+
+    def __init__(self, config, env=None, nofile=None, wait=True, arguments=None):
+        global _count
+        _count += 1
+        self.folder = scratch() / f"box-{_count}"
+        self.folder.mkdir()
+        self.config_file = self.folder / "signalbox.toml"
+        self.log = self.folder / "log"
+        self.addresses = []
+        self._stopped = False
+        self.write_config(config)
+        command = [str(binary()), *(arguments or ["serve", "--config", str(self.config_file)])]
+
+        def limit():
+            if nofile is not None:
+                soft, hard = nofile if isinstance(nofile, tuple) else (nofile, nofile)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+        with open(self.log, "wb") as log:
+            # Its own folder: the default catalog is a file beside the configuration.
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+                env={**os.environ, **(env or {})}, preexec_fn=limit, start_new_session=True,
+            )  # fmt: skip
+        if wait:
+            self.wait_ready()
+
+    def write_config(self, config):
+        self.config = config
+        text = config if isinstance(config, str) else to_toml(config)
+        self.config_file.write_text(text)
+        self.config_file.chmod(0o600)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def port(self):
+        return self.addresses[0][1]
+
+    def log_text(self):
+        return self.log.read_text(errors="replace")
+
+    def wait_ready(self, timeout=30):
+        def ready():
+            for line in self.log_text().splitlines():
+                if re.search(r"\bready\b", line):
+                    found = re.findall(r"(\[[0-9a-f:]+\]|\d+\.\d+\.\d+\.\d+):(\d+)", line)
+                    if found:
+                        return [(host.strip("[]"), int(port)) for host, port in found]
+            if self.process.poll() is not None:
+                raise RuntimeError(
+                    f"Signalbox ended with {self.process.returncode} before it was ready:\n"
+                    f"{self.log_text()[-3000:]}\n--- configuration\n{self.config_file.read_text()}"
+                )
+            return None
+
+        self.addresses = eventually(ready, "Signalbox is ready", timeout)
+        return self
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def reload(self, config=None):
+        if config is not None:
+            self.write_config(config)
+        self.send_signal(signal.SIGHUP)
+
+    def wait_log(self, pattern, timeout=10, since=0):
+        """Waits until the log, from byte `since` on, has a match; returns it."""
+        return eventually(
+            lambda: re.search(pattern, self.log_text()[since:], re.I),
+            f"the log has {pattern!r}:\n{self.log_text()[since:][-2000:]}", timeout,
+        )  # fmt: skip
+
+    def wait_exit(self, timeout=20):
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(
+                f"Signalbox did not end within {timeout} s:\n{self.log_text()[-3000:]}"
+            ) from None
+        finally:
+            self._stopped = True
+        self.check_log()
+        return code
+
+    def check_log(self):
+        text = self.log_text()
+        found = SANITIZER.search(text)
+        assert not found, f"the process complained:\n{text[max(0, found.start() - 200):][:6000]}"
+
+    def stop(self, number=signal.SIGTERM, timeout=20):
+        """Ends it, and asserts that it was alive and well until now."""
+        if self._stopped:
+            return
+        code = self.process.poll()
+        self._stopped = True
+        assert code is None, (
+            f"Signalbox ended by itself with {code}:\n{self.log_text()[-4000:]}"
+        )
+        self.send_signal(number)
+        started = time.monotonic()
+        code = self.wait_exit(timeout)
+        assert code == 0, f"exit status {code}:\n{self.log_text()[-3000:]}"
+        return time.monotonic() - started
+
+    def connect(self, database="transaction", user="app", **options):
+        """A psycopg connection in autocommit, without prepared statements unless asked."""
+        keywords = {
+            "host": "127.0.0.1", "port": self.port, "user": user, "dbname": database,
+            "password": ROLES.get(user), "sslmode": "disable", "connect_timeout": 10,
+            "autocommit": True, "prepare_threshold": None, **options,
+        }  # fmt: skip
+        return psycopg.connect(**keywords)
+
+    def raw(self, database="transaction", user="app", password=None, tls=None, timeout=10, **startup):
+        """A logged-in RawClient."""
+        client = RawClient("127.0.0.1", self.port, tls=tls, timeout=timeout)
+        client.login(user, database, password or ROLES.get(user), **startup)
+        return client
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.stop()
+        elif self.process.poll() is None:
+            # The test has failed already: its error is the one to show.
+            self.process.kill()
+            self.process.wait()
+            self._stopped = True

@@ -1,0 +1,739 @@
+// The configuration file: what loads, what is refused, and that each refusal names its line and a
+// way out.
+#include "proxy/config.hpp"
+
+#include "proxy/config_units.hpp"
+
+#include <catch2/catch.hpp>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+namespace {
+
+using namespace signalbox::proxy;
+using namespace std::chrono_literals;
+using Catch::Contains;
+using Catch::StartsWith;
+
+class temporary_folder {
+public:
+    temporary_folder() {
+        std::string name = (std::filesystem::temp_directory_path() / "signalbox-XXXXXX").string();
+        path_ = ::mkdtemp(name.data());
+    }
+
+    ~temporary_folder() { std::filesystem::remove_all(path_); }
+
+    temporary_folder(const temporary_folder&) = delete;
+    temporary_folder& operator=(const temporary_folder&) = delete;
+    temporary_folder(temporary_folder&&) = delete;
+    temporary_folder& operator=(temporary_folder&&) = delete;
+
+    const std::filesystem::path& path() const { return path_; }
+
+    std::filesystem::path write(
+        const std::string& name, const std::string& text, mode_t mode = 0600
+    ) const {
+        const auto file = path_ / name;
+        std::filesystem::create_directories(file.parent_path());
+        std::ofstream{file} << text;
+        ::chmod(file.c_str(), mode);
+        return file;
+    }
+
+private:
+    std::filesystem::path path_;
+};
+
+struct key_pair {
+    std::string certificate;
+    std::string key;
+};
+
+std::string content_of(BIO* bio) {
+    char* bytes = nullptr;
+    const long size = BIO_get_mem_data(bio, &bytes);
+    std::string out{bytes, static_cast<std::size_t>(size)};
+    BIO_free(bio);
+    return out;
+}
+
+key_pair make_key_pair() {
+    const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key{
+        EVP_EC_gen("P-256"), EVP_PKEY_free};
+    const std::unique_ptr<X509, decltype(&X509_free)> certificate{X509_new(), X509_free};
+    ASN1_INTEGER_set(X509_get_serialNumber(certificate.get()), 1);
+    X509_gmtime_adj(X509_getm_notBefore(certificate.get()), 0);
+    X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 3600);
+    X509_set_pubkey(certificate.get(), key.get());
+    X509_sign(certificate.get(), key.get(), EVP_sha256());
+    BIO* const certificate_out = BIO_new(BIO_s_mem());
+    PEM_write_bio_X509(certificate_out, certificate.get());
+    BIO* const key_out = BIO_new(BIO_s_mem());
+    PEM_write_bio_PrivateKey(key_out, key.get(), nullptr, nullptr, 0, nullptr, nullptr);
+    return {.certificate = content_of(certificate_out), .key = content_of(key_out)};
+}
+
+// Seven lines; what a test adds starts at line 8.
+constexpr std::string_view smallest =
+    "[tls]\n"
+    "mode = 'off'\n"
+    "[connections.main]\n"
+    "host = '127.0.0.1'\n"
+    "[[routes]]\n"
+    "database = 'app'\n"
+    "connection = 'main'\n";
+
+constexpr const char* file_name = "/nonexistent/signalbox.toml";
+
+configuration load(const std::string& text) {
+    return load_configuration_text(text, file_name);
+}
+
+configuration load_with(const std::string& more) {
+    return load(std::string{smallest} + more);
+}
+
+std::string error_of(const std::string& text) {
+    try {
+        load(text);
+    } catch (const configuration_error& error) {
+        return error.what();
+    }
+    return "loaded";
+}
+
+std::string error_with(const std::string& more) {
+    return error_of(std::string{smallest} + more);
+}
+
+std::string at_line(int line) {
+    return std::string{file_name} + ":" + std::to_string(line) + ": ";
+}
+
+bool has_warning(const configuration& loaded, std::string_view part) {
+    return std::ranges::any_of(loaded.warnings, [&](const std::string& warning) {
+        return warning.find(part) != std::string::npos;
+    });
+}
+
+}  // namespace
+
+TEST_CASE("config: durations", "[config]") {
+    struct row {
+        std::string_view text;
+        std::optional<std::chrono::milliseconds> value;
+    };
+
+    const auto [text, value] = GENERATE(
+        row{"60s", 60s},
+        row{"5min", 5min},
+        row{"500ms", 500ms},
+        row{"1h", 1h},
+        row{"2d", 48h},
+        row{"0", 0ms},
+        row{"7", 7s},
+        row{"7 s", 7s},
+        row{"3650d", 87600h},
+        row{"3651d", std::nullopt},
+        row{"99999999999999999999s", std::nullopt},
+        row{"18446744073709551615d", std::nullopt},
+        row{"", std::nullopt},
+        row{"s", std::nullopt},
+        row{"-1s", std::nullopt},
+        row{"1.5s", std::nullopt},
+        row{"5m", std::nullopt},
+        row{"5 ", std::nullopt},
+        row{"1s ", std::nullopt}
+    );
+    CAPTURE(text);
+    CHECK(parse_duration(text) == value);
+}
+
+TEST_CASE("config: sizes", "[config]") {
+    struct row {
+        std::string_view text;
+        std::optional<std::uint64_t> value;
+    };
+
+    const auto [text, value] = GENERATE(
+        row{"1GiB", 1ULL << 30},
+        row{"64KiB", 65'536},
+        row{"10MB", 10'000'000},
+        row{"1kB", 1'000},
+        row{"17", 17},
+        row{"17B", 17},
+        row{"0", 0},
+        row{"1TiB", 1ULL << 40},
+        row{"1024TiB", 1ULL << 50},
+        row{"1025TiB", std::nullopt},
+        row{"18446744073709551615KiB", std::nullopt},
+        row{"1G", std::nullopt},
+        row{"1GiBB", std::nullopt},
+        row{"-1", std::nullopt},
+        row{"", std::nullopt}
+    );
+    CAPTURE(text);
+    CHECK(parse_size(text) == value);
+}
+
+TEST_CASE("config: addresses and networks", "[config]") {
+    CHECK(is_address_or_network("10.0.0.0/8"));
+    CHECK(is_address_or_network("10.0.0.1"));
+    CHECK(is_address_or_network("::1/128"));
+    CHECK(is_address_or_network("2001:db8::"));
+    CHECK_FALSE(is_address_or_network("10.0.0.0/33"));
+    CHECK_FALSE(is_address_or_network("::/129"));
+    CHECK_FALSE(is_address_or_network("10.0.0.0/"));
+    CHECK_FALSE(is_address_or_network("10.0.0.0/-1"));
+    CHECK_FALSE(is_address_or_network("10.0.0/8"));
+    CHECK_FALSE(is_address_or_network("example.org"));
+    CHECK_FALSE(is_address_or_network(""));
+    CHECK_FALSE(is_address_or_network(std::string(200, '1')));
+}
+
+TEST_CASE("config: nearest name", "[config]") {
+    constexpr auto names = std::to_array<std::string_view>({"pool_size", "pool_mode", "port"});
+    CHECK(nearest_name("pool_sise", names) == "pool_size");
+    CHECK(nearest_name("Pool-Size", names) == "pool_size");
+    CHECK(nearest_name("prot", names) == "port");
+    CHECK(nearest_name("workers", names).empty());
+    CHECK(nearest_name(std::string(100'000, 'p'), names).empty());
+}
+
+TEST_CASE("config: the smallest file gives the example's defaults", "[config]") {
+    const configuration loaded = load(std::string{smallest});
+    CHECK(loaded.listen.addresses == std::vector<std::string>{"127.0.0.1"});
+    CHECK(loaded.listen.port == 6432);
+    CHECK(loaded.listen.startup_timeout == 60s);
+    CHECK(loaded.listen.max_message_size == 1ULL << 30);
+    CHECK(loaded.default_auth_method == auth_method::scram_sha_256);
+    REQUIRE(loaded.connections.contains("main"));
+    const auto& connection = *loaded.connections.at("main");
+    CHECK(connection.name == "main");
+    CHECK(connection.hosts == std::vector<signalbox::catalog::host_port>{{"127.0.0.1", 5432}});
+    CHECK(connection.user.empty());
+    CHECK_FALSE(connection.password);
+    CHECK(connection.tls == signalbox::catalog::ssl_mode::prefer);
+    REQUIRE(loaded.routes.size() == 1);
+    CHECK(loaded.routes[0]->mode == pool_mode::transaction);
+    CHECK(loaded.routes[0]->pool_size == 20);
+    CHECK(loaded.routes[0]->server_lifetime == 1h);
+    CHECK(loaded.warnings.empty());
+}
+
+TEST_CASE("config: every setting arrives", "[config]") {
+    const configuration loaded = load(R"(
+[listen]
+address = ["127.0.0.1", "::1"]
+port = 0
+max_clients = 7
+max_clients_per_user = 1
+max_clients_per_database = 2
+max_clients_per_address = 3
+startup_timeout = "5s"
+max_message_size = "64MiB"
+max_memory = "2GB"
+tcp_keepalive = 30
+workers = 2
+[tls]
+mode = "off"
+[auth]
+method = "md5"
+[[auth.rules]]
+type = "hostnossl"
+database = ["a", "b"]
+user = "u"
+address = "10.0.0.0/8"
+method = "reject"
+[secrets]
+pw = { value = "demo" }
+[[users]]
+name = "app"
+password = "pw"
+roles = ["superuser", "support"]
+[[users]]
+name = "old"
+verifier = "md50123456789abcdef0123456789abcdef"
+[connections.main]
+type = "postgres"
+host = "a, b"
+port = "1,2"
+user = "u"
+password = "pw"
+database = "d"
+ssl_mode = "disable"
+target_session_attrs = "read-write"
+connect_timeout = 3
+[[routes]]
+pattern = 'tenant_(\d+)'
+connection = 'shard_\1'
+backend_database = 't\1'
+pool_mode = "session"
+pool_size = 5
+min_pool_size = 5
+multi_statement = "single"
+rpc_functions = ["iasql_.*"]
+rpc_in_transaction = "refuse"
+session_state = "refuse"
+auth_query = "default"
+auth_user = "boss"
+auth_password = "pw"
+max_prepared_statements = 9
+hold_timeout = "1s"
+query_wait_timeout = "2s"
+drain_timeout = "3s"
+connect_timeout = "4s"
+server_idle_timeout = "5s"
+server_lifetime = "6s"
+client_idle_timeout = "7s"
+query_timeout = "8s"
+transaction_timeout = "9s"
+idle_transaction_timeout = "10s"
+[log]
+level = "debug"
+format = "json"
+)");
+    CHECK(loaded.warnings.empty());
+    CHECK(loaded.listen.addresses == std::vector<std::string>{"127.0.0.1", "::1"});
+    CHECK(loaded.listen.port == 0);
+    CHECK(loaded.listen.max_clients == 7);
+    CHECK(loaded.listen.max_clients_per_user == 1);
+    CHECK(loaded.listen.max_clients_per_database == 2);
+    CHECK(loaded.listen.max_clients_per_address == 3);
+    CHECK(loaded.listen.startup_timeout == 5s);
+    CHECK(loaded.listen.max_message_size == 64ULL << 20);
+    CHECK(loaded.listen.max_memory == 2'000'000'000);
+    CHECK(loaded.listen.tcp_keepalive == 30s);
+    CHECK(loaded.listen.workers == 2);
+    CHECK(loaded.default_auth_method == auth_method::md5);
+    REQUIRE(loaded.auth_rules.size() == 1);
+    CHECK(loaded.auth_rules[0].type == auth_rule::connection_type::hostnossl);
+    CHECK(loaded.auth_rules[0].databases == std::vector<std::string>{"a", "b"});
+    CHECK(loaded.auth_rules[0].users == std::vector<std::string>{"u"});
+    CHECK(loaded.auth_rules[0].address == "10.0.0.0/8");
+    CHECK(loaded.auth_rules[0].method == auth_method::reject);
+    CHECK(loaded.users.at("app").password == "demo");
+    CHECK(loaded.users.at("app").superuser);
+    CHECK(loaded.users.at("app").support);
+    CHECK(loaded.users.at("old").verifier == "md50123456789abcdef0123456789abcdef");
+    const auto& connection = *loaded.connections.at("main");
+    CHECK(connection.hosts == std::vector<signalbox::catalog::host_port>{{"a", 1}, {"b", 2}});
+    CHECK(connection.user == "u");
+    CHECK(connection.password == "demo");
+    CHECK(connection.database == "d");
+    CHECK(connection.tls == signalbox::catalog::ssl_mode::disable);
+    CHECK(connection.target == signalbox::catalog::target_session_attrs::read_write);
+    CHECK(connection.connect_timeout == 3s);
+    REQUIRE(loaded.routes.size() == 1);
+    const auto& route = *loaded.routes[0];
+    CHECK(route.is_pattern);
+    CHECK(route.database == R"(tenant_(\d+))");
+    CHECK(route.connection == R"(shard_\1)");
+    CHECK(route.backend_database == R"(t\1)");
+    CHECK(route.mode == pool_mode::session);
+    CHECK(route.pool_size == 5);
+    CHECK(route.min_pool_size == 5);
+    CHECK(route.multi_statement == multi_statement_policy::single);
+    CHECK(route.rpc_functions == std::vector<std::string>{"iasql_.*"});
+    CHECK(route.rpc == rpc_in_transaction::refuse);
+    CHECK(route.session_state == session_state_policy::refuse);
+    CHECK(route.auth_query == "default");
+    CHECK(route.auth_user == "boss");
+    CHECK(route.auth_password == "demo");
+    CHECK(route.max_prepared_statements == 9);
+    CHECK(route.hold_timeout == 1s);
+    CHECK(route.query_wait_timeout == 2s);
+    CHECK(route.drain_timeout == 3s);
+    CHECK(route.connect_timeout == 4s);
+    CHECK(route.server_idle_timeout == 5s);
+    CHECK(route.server_lifetime == 6s);
+    CHECK(route.client_idle_timeout == 7s);
+    CHECK(route.query_timeout == 8s);
+    CHECK(route.transaction_timeout == 9s);
+    CHECK(route.idle_transaction_timeout == 10s);
+    CHECK(loaded.log.level == "debug");
+    CHECK(loaded.log.format == log_format::json);
+}
+
+TEST_CASE("config: errors name the line and a way out", "[config]") {
+    struct row {
+        std::string added;  // after the smallest file, whose last table is [[routes]]
+        int line;
+        std::string message;
+        std::string hint;
+    };
+
+    const auto [added, line, message, hint] = GENERATE(
+        row{"pool_sise = 2\n",
+            8,
+            R"(unknown key "pool_sise" in [[routes]])",
+            R"(did you mean "pool_size"?)"},
+        row{"\n[lissten]\n", 9, R"(unknown key "lissten")", R"(did you mean "listen"?)"},
+        row{"pool_size = '2'\n", 8, "pool_size must be an integer, not a string", "without quotes"},
+        row{"pool_size = 0\n", 8, "pool_size is out of range: 0", "from 1 to"},
+        row{"pool_size = 2.5\n",
+            8,
+            "pool_size must be an integer, not a number with a fraction",
+            "whole"},
+        row{"min_pool_size = 21\n",
+            8,
+            "min_pool_size is larger than pool_size (20)",
+            "raise pool_size"},
+        row{"pool_mode = 'transction'\n",
+            8,
+            R"(one of "session", "transaction", "statement")",
+            R"(did you mean "transaction"?)"},
+        row{"auth_query = 7\n", 8, "auth_query must be a string, not an integer", "quotes"},
+        row{"auth_query = 'SELECT 1'\n", 8, "auth_query must be", "$1"},
+        row{"auth_query = 'default'\n", 8, "needs auth_user and auth_password", "set both"},
+        row{"hold_timeout = '5 fortnights'\n", 8, "hold_timeout is not a duration", "5min"},
+        row{"hold_timeout = true\n", 8, "hold_timeout must be a duration, not a boolean", "60s"},
+        row{"hold_timeout = -1\n", 8, "hold_timeout is not a duration", "5min"},
+        row{"backend_database = \"a\\u0000b\"\n", 8, "NUL", "remove"},
+        row{"rpc_functions = ['a(']\n", 8, "rpc_functions is not a pattern", "RE2"},
+        row{"rpc_functions = [1]\n", 8, "rpc_functions must be a string, not an integer", "quotes"},
+        row{"pattern = 'x'\n", 8, "either database or pattern", "for many"},
+        row{"[[routes]]\nconnection = 'main'\n", 8, "needs database or pattern", "for many"},
+        row{"[[routes]]\ndatabase = 'b'\n", 8, "a route needs a connection", "[connections.name]"},
+        row{"[[routes]]\npattern = '('\nconnection = 'main'\n",
+            9,
+            "pattern is not a pattern",
+            "RE2"},
+        row{"[[routes]]\npattern = 'a'\nconnection = 'm\\1'\n",
+            10,
+            "does not fit the pattern",
+            "groups"},
+        row{"[[routes]]\nconnection = 'main'\ndatabase = 'app'\n",
+            10,
+            R"(already a route for database "app", at line 6)",
+            "remove one"},
+        row{"[[users]]\nname = 'a'\n[[users]]\nname = 'a'\n",
+            11,
+            R"(already a user "a", at line 9)",
+            "remove one"},
+        row{"[[users]]\npassword = 'x'\n", 8, "a user needs a name", "name ="},
+        row{"[[users]]\nname = 'a'\nroles = ['root']\n",
+            10,
+            R"(one of "superuser", "support")",
+            "default"},
+        row{"[[users]]\nname = 'a'\nverifier = 'SCRAM-SHA-256$x'\n",
+            10,
+            "verifier of user",
+            "pg_authid"},
+        row{"[users]\nname = 'a'\n", 8, "users must be a list of tables, not a table", "[[users]]"},
+        row{"[auth]\nmethod = 'ldap'\n", 9, R"(method must be one of "trust")", "default"},
+        row{"[auth]\nmethod = 'cert'\n", 9, "needs TLS and client_ca", "set certificate"},
+        row{"[[auth.rules]]\naddress = '10.0.0.0/40'\n",
+            9,
+            "neither an address nor a network",
+            "10.0.0.0/8"},
+        row{"[[auth.rules]]\ntype = 'local'\naddress = '::1'\n", 10, "has no address", "remove"},
+        row{"[[auth.rules]]\nuser = []\n", 9, "user must not be an empty list", "all"},
+        row{"[listen]\nport = 65536\n", 9, "port is out of range: 65536", "from 0 to 65535"},
+        row{"[listen]\naddress = ''\n", 9, "listen nowhere", "unix_socket_dir"},
+        row{"[listen]\nunix_socket_dir = 'nowhere'\n", 9, "is not a directory", "create it"},
+        row{"[listen]\nmax_message_size = '1KiB'\n",
+            9,
+            "max_message_size is out of range",
+            "from 10000"},
+        row{"[listen]\nmax_memory = 'lots'\n", 9, "max_memory is not a size", "64KiB"},
+        row{"[connections.b]\nport = 1\n", 8, "host is required", "host ="},
+        row{"[connections.b]\nhost = 'a,b,c'\nport = [1,2]\n",
+            10,
+            "2 ports for 3 hosts",
+            "one for each"},
+        row{"[connections.b]\nhost = 'a,,c'\n", 9, "empty element", "each with a name"},
+        row{"[connections.b]\nhost = 'a'\nport = 0\n", 10, "1 to 65535", "5432"},
+        row{"[connections.b]\nhost = 'a'\nbroker = 'x'\n",
+            10,
+            R"(unknown key "broker" in [connections.b])",
+            "known: type"},
+        row{"[connections.b]\nhost = 'a'\nssl_mode = 'verify-full'\n",
+            10,
+            "needs ssl_certificate_authority",
+            "set it"},
+        row{"[connections.b]\nhost = 'a'\nssl_certificate_authority = 'no.crt'\n",
+            10,
+            "cannot read",
+            "path"},
+        row{"[connections]\nb = 1\n",
+            9,
+            R"(connection "b" must be a table, not an integer)",
+            "[connections.main]"},
+        row{"[secrets]\nx = 'plain'\n", 9, R"(secret "x" must be a table, not a string)", "env"},
+        row{"[secrets]\nx = { }\n", 9, "exactly one of env, file, value", "VARIABLE"},
+        row{"[secrets]\nx = { env = 'SIGNALBOX_TEST_UNSET' }\n", 9, "is not set", "set it"},
+        row{"[secrets]\nx = { file = 'no.txt' }\n", 9, "cannot read file", "path"},
+        row{"[log]\nlevel = 'loud'\n", 9, R"(level must be one of "trace")", "default"},
+        row{"[catalog]\nurl = 'mysql:'\n", 9, "url must start with", "sqlite"},
+        row{"[catalog]\nstatus_quota = '20/year'\n", 9, "status_quota is not a rate", "20/min"},
+        row{"[availability]\nparallell = 1\n",
+            9,
+            R"(unknown key "parallell")",
+            R"(did you mean "parallel"?)"},
+        row{"[console]\nport = 'x'\n", 9, "port must be an integer", "without quotes"},
+        // toml++'s header-only form ends the process at these two
+        row{"[/x]\n", 8, "not valid TOML", "quotes"},
+        row{"[/null\"\n", 8, "not valid TOML", "quotes"},
+        row{"this is not toml\n", 8, "not valid TOML", "quotes"}
+    );
+    CAPTURE(added);
+    const std::string error = error_with(added);
+    CHECK_THAT(error, StartsWith(at_line(line)));
+    CHECK_THAT(error, Contains(message));
+    CHECK_THAT(error, Contains(hint) && Contains("(") && Catch::EndsWith(")"));
+}
+
+TEST_CASE("config: a file needs a connection and a route", "[config]") {
+    CHECK_THAT(error_of(""), Contains("there is no connection") && StartsWith(at_line(1)));
+    CHECK_THAT(error_of("[connections.main]\nhost = 'a'\n"), Contains("there is no route"));
+    CHECK_THAT(
+        error_of("[connections.k]\ntype = 'kafka'\nbroker = 'a'\n[[routes]]\ndatabase = "
+                 "'a'\nconnection = 'k'\n"),
+        Contains("there is no connection")
+    );
+}
+
+TEST_CASE("config: a missing file is an error with the system's words", "[config]") {
+    CHECK_THROWS_WITH(
+        load_configuration(file_name),
+        StartsWith(std::string{file_name} + ": cannot read") &&
+            Contains("No such file or directory")
+    );
+    const temporary_folder folder;
+    CHECK_THROWS_WITH(load_configuration(folder.path()), Contains("Is a directory"));
+}
+
+TEST_CASE("config: warnings do not stop the load", "[config]") {
+    CHECK(has_warning(
+        load_with("[[routes]]\ndatabase = 'b'\nconnection = 'mian'\n"),
+        ":10: Connection \"mian\" of route \"b\" is not in this file; did you mean \"main\"?"
+    ));
+    CHECK(has_warning(
+        load_with("[connections.k]\ntype = 'kafka'\nbroker = 'a:9092'\n"), "not supported yet"
+    ));
+    CHECK(has_warning(
+        load_with("[connections.p]\ntype = 'aws-privatelink'\nservice_name = "
+                  "'s'\navailability_zones = ['a']\n"),
+        "not supported yet"
+    ));
+    CHECK(has_warning(
+        load_with("[privatelink]\nanything = 1\n"), "[privatelink] is not supported yet"
+    ));
+    CHECK(has_warning(load_with("[availability.kafka]\nbrokers = 'a'\n"), "[availability.kafka]"));
+    CHECK(has_warning(load_with("[[auth.rules]]\ntype = 'hostssl'\n"), "The rule never matches"));
+
+    const configuration tunnelled =
+        load_with("[connections.t]\nhost = 'a'\naws_privatelink = 'p'\n");
+    CHECK(has_warning(tunnelled, "the connection is ignored"));
+    CHECK_FALSE(tunnelled.connections.contains("t")
+    );  // reaching it directly would be another target
+}
+
+TEST_CASE("config: hosts and ports take comma lists and TOML lists", "[config]") {
+    using hosts = std::vector<signalbox::catalog::host_port>;
+
+    struct row {
+        std::string options;
+        hosts expected;
+    };
+
+    const auto [options, expected] = GENERATE(
+        row{"host = 'a'", hosts{{"a", 5432}}},
+        row{"host = 'a,b'", hosts{{"a", 5432}, {"b", 5432}}},
+        row{"host = ['a', 'b']\nport = 7", hosts{{"a", 7}, {"b", 7}}},
+        row{"host = ['a', 'b']\nport = [7, '8']", hosts{{"a", 7}, {"b", 8}}},
+        row{"host = 'a,b'\nport = '7,'", hosts{{"a", 7}, {"b", 5432}}},
+        row{"host = '/run/postgresql'\nport = '5433'", hosts{{"/run/postgresql", 5433}}}
+    );
+    CAPTURE(options);
+    CHECK(load_with("[connections.x]\n" + options + "\n").connections.at("x")->hosts == expected);
+}
+
+TEST_CASE("config: secrets come from environment, file and value", "[config]") {
+    const temporary_folder folder;
+    folder.write("pw", "from file\n\n");
+    ::setenv("SIGNALBOX_TEST_SECRET", "from env", 1);
+    const std::string text = std::string{smallest} +
+                             "[secrets]\n"
+                             "e = { env = 'SIGNALBOX_TEST_SECRET' }\n"
+                             "f = { file = 'pw' }\n"
+                             "v = { value = 'from value' }\n"
+                             "[[users]]\nname = 'e'\npassword = 'e'\n"
+                             "[[users]]\nname = 'f'\npassword = 'f'\n"
+                             "[[users]]\nname = 'v'\npassword = 'v'\n";
+
+    const configuration own = load_configuration(folder.write("own.toml", text, 0600));
+    CHECK(own.users.at("e").password == "from env");
+    CHECK(
+        own.users.at("f").password == "from file\n"
+    );  // one newline is the editor's, the rest is the secret
+    CHECK(own.users.at("v").password == "from value");
+    CHECK(own.warnings.empty());
+
+    const configuration shared = load_configuration(folder.write("shared.toml", text, 0640));
+    REQUIRE(shared.warnings.size() == 1);
+    CHECK_THAT(shared.warnings[0], Contains("shared.toml:11: ") && Contains("chmod 600"));
+    CHECK_THAT(shared.warnings[0], !Contains("from value"));
+    ::unsetenv("SIGNALBOX_TEST_SECRET");
+}
+
+TEST_CASE("config: a secret's value is in no error", "[config]") {
+    const auto added = GENERATE(
+        as<std::string>{},
+        "[[users]]\nname = 'a'\npassword = 'hunter2'\n",         // the value where its name belongs
+        "[secrets]\nx = 'hunter2'\n",                            // without a source
+        "[secrets]\nx = { value = 'hunter2', env = 'X' }\n",     // two sources
+        "[secrets]\nx = { value = hunter2 }\n",                  // without quotes
+        "[secrets]\nx = { value = 99999999999999999999991 }\n",  // a number too large for TOML
+        "[secrets]\nx = { value = 1234567 }\n",                  // a number
+        "[[users]]\nname = 'a'\nverifier = 'hunter2'\n",
+        "[catalog]\nurl = 'mysql://u:hunter2@h/d'\n",
+        "[secrets]\nx = { value = 'hunter2' }\n[[users]]\nname = 'a'\npassword = 'y'\nverifier = "
+        "'z'\n",
+        "[secrets]\nx = { value = 'hunter2' }\n[connections.s]\nhost = 'a'\nssl_key = 'x'\n",
+        "[secrets]\nx = { value = 'hunter2' }\n[connections.s]\nhost = 'a'\nssl_certificate = "
+        "'/dev/null'\n"
+        "ssl_key = 'x'\n"
+    );
+    CAPTURE(added);
+    const std::string error = error_with(added);
+    CHECK_THAT(error, StartsWith(file_name));
+    CHECK_THAT(error, !Contains("hunter2") && !Contains("9999999") && !Contains("1234567"));
+}
+
+TEST_CASE("config: a misspelt secret is named", "[config]") {
+    CHECK_THAT(
+        error_with(
+            "[secrets]\napp_pw = { value = 'v' }\n[[users]]\nname = 'a'\npassword = 'app_wp'\n"
+        ),
+        StartsWith(at_line(12)) && Contains(R"(unknown secret "app_wp")") &&
+            Contains(R"(did you mean "app_pw"?)")
+    );
+}
+
+TEST_CASE("config: certificates towards clients", "[config]") {
+    const temporary_folder folder;
+    const key_pair pair = make_key_pair();
+    const key_pair other = make_key_pair();
+    folder.write("good.crt", pair.certificate);
+    folder.write("good.key", pair.key);
+    folder.write("other.key", other.key);
+    folder.write("bad.crt", "not a certificate\n");
+    folder.write(
+        "damaged.crt", other.certificate + pair.certificate.substr(0, pair.certificate.size() / 2)
+    );
+    const std::string rest(smallest.substr(smallest.find("[connections")));
+    const auto load_tls = [&](const std::string& tls) {
+        return load_configuration(folder.write("signalbox.toml", "[tls]\n" + tls + rest));
+    };
+
+    SECTION("a pair is found beside the file") {
+        const configuration loaded = load_tls("certificate = 'good.crt'\nkey = 'good.key'\n");
+        CHECK(loaded.tls.mode == client_tls_mode::prefer);
+        CHECK(loaded.tls.certificate == folder.path() / "good.crt");
+        CHECK(loaded.tls.key == folder.path() / "good.key");
+        CHECK(loaded.warnings.empty());
+    }
+    SECTION("the defaults are found beside the file") {
+        folder.write("certs/server.crt", pair.certificate);
+        folder.write("certs/server.key", pair.key);
+        const configuration loaded = load_tls("mode = 'require'\n");
+        CHECK(loaded.tls.mode == client_tls_mode::require);
+        CHECK(loaded.tls.certificate == folder.path() / "certs/server.crt");
+    }
+    SECTION("without certificates prefer becomes off, with a warning") {
+        const configuration loaded = load_tls("mode = 'prefer'\n");
+        CHECK(loaded.tls.mode == client_tls_mode::off);
+        CHECK(has_warning(loaded, "signalbox.toml:2: TLS towards clients is off"));
+    }
+    SECTION("without certificates the strict modes are errors") {
+        const auto mode = GENERATE(as<std::string>{}, "require", "verify-ca", "verify-full");
+        CHECK_THROWS_WITH(
+            load_tls("mode = '" + mode + "'\n"), Contains("toml:2: ") && Contains("exists")
+        );
+    }
+    SECTION("a named file that is missing is an error in every mode but off") {
+        CHECK_THROWS_WITH(
+            load_tls("certificate = 'no.crt'\nkey = 'good.key'\n"),
+            Contains("toml:2: certificate: cannot read") && Contains("No such file")
+        );
+        CHECK(load_tls("mode = 'off'\ncertificate = 'no.crt'\n").tls.mode == client_tls_mode::off);
+    }
+    SECTION("what is no certificate, or another one's key, is an error") {
+        CHECK_THROWS_WITH(
+            load_tls("certificate = 'bad.crt'\nkey = 'good.key'\n"),
+            Contains("holds no certificate")
+        );
+        CHECK_THROWS_WITH(
+            load_tls("certificate = 'good.crt'\nkey = 'bad.crt'\n"),
+            Contains("holds no private key")
+        );
+        CHECK_THROWS_WITH(
+            load_tls("certificate = 'good.crt'\nkey = 'other.key'\n"),
+            Contains("is not the key of the certificate") && Contains("belong to each other")
+        );
+    }
+    SECTION("verify modes need an authority") {
+        const std::string certificates =
+            "certificate = 'good.crt'\nkey = 'good.key'\nmode = 'verify-ca'\n";
+        CHECK_THROWS_WITH(
+            load_tls(certificates), Contains("toml:4: ") && Contains("needs client_ca")
+        );
+        CHECK_THROWS_WITH(load_tls(certificates + "client_ca = 'bad.crt'\n"), Contains("toml:5: "));
+        CHECK_THROWS_WITH(
+            load_tls(certificates + "client_ca = 'damaged.crt'\n"), Contains("damaged")
+        );
+        CHECK(
+            load_tls(certificates + "client_ca = 'good.crt'\n").tls.mode ==
+            client_tls_mode::verify_ca
+        );
+    }
+    SECTION("towards a server the key is a secret: PEM text or a path") {
+        const std::string start =
+            "mode = 'off'\n[secrets]\nk = { file = 'good.key' }\np = { value = 'good.key' }\n"
+            "o = { value = 'other.key' }\n[connections.s]\nhost = 'a'\n"
+            "ssl_certificate = 'good.crt'\n";
+        CHECK_THAT(
+            load_tls(start + "ssl_key = 'k'\n").connections.at("s")->tls_key,
+            StartsWith("-----BEGIN")
+        );
+        CHECK(
+            load_tls(start + "ssl_key = 'p'\n").connections.at("s")->tls_key ==
+            folder.path() / "good.key"
+        );
+        CHECK_THROWS_WITH(load_tls(start + "ssl_key = 'o'\n"), Contains("toml:10: "));
+        CHECK_THROWS_WITH(load_tls(start), Contains("must be given together"));
+    }
+}
+
+TEST_CASE("config: the example loads and holds the defaults", "[config]") {
+    const auto example =
+        std::filesystem::path{__FILE__}.parent_path() / "../../../signalbox.example.toml";
+    const configuration loaded = load_configuration(example);
+    const configuration smallest_loaded = load(std::string{smallest});
+    const route_settings& shown = *loaded.routes.at(0);
+    const route_settings& implied = *smallest_loaded.routes.at(0);
+    CHECK(loaded.listen.port == smallest_loaded.listen.port);
+    CHECK(loaded.listen.max_clients == smallest_loaded.listen.max_clients);
+    CHECK(loaded.listen.max_message_size == smallest_loaded.listen.max_message_size);
+    CHECK(loaded.listen.tcp_keepalive == smallest_loaded.listen.tcp_keepalive);
+    CHECK(shown.pool_size == implied.pool_size);
+    CHECK(shown.mode == implied.mode);
+    CHECK(shown.multi_statement == implied.multi_statement);
+    CHECK(shown.max_prepared_statements == implied.max_prepared_statements);
+    CHECK(shown.hold_timeout == implied.hold_timeout);
+    CHECK(shown.query_wait_timeout == implied.query_wait_timeout);
+    CHECK(shown.server_idle_timeout == implied.server_idle_timeout);
+    CHECK(shown.server_lifetime == implied.server_lifetime);
+    CHECK(shown.query_timeout == implied.query_timeout);
+    CHECK(loaded.log.level == smallest_loaded.log.level);
+}

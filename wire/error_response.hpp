@@ -1,0 +1,74 @@
+// ErrorResponse ('E') and NoticeResponse ('N'): read for what they say, made with all the fields that PostgreSQL sends.
+//
+// Layout    repeated: byte field code, value NUL; then one NUL
+// Source    PostgreSQL manual, "Error and Notice Message Fields", appendix "PostgreSQL Error Codes"
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "wire/bytes.hpp"
+
+namespace signalbox::wire {
+
+/// The SQLSTATEs that Signalbox itself raises.
+namespace sqlstate {
+inline constexpr std::string_view successful_completion = "00000";
+inline constexpr std::string_view warning = "01000";
+inline constexpr std::string_view connection_failure = "08006";
+inline constexpr std::string_view protocol_violation = "08P01";
+inline constexpr std::string_view feature_not_supported = "0A000";
+inline constexpr std::string_view invalid_parameter_value = "22023";
+inline constexpr std::string_view idle_in_transaction_timeout = "25P03";
+inline constexpr std::string_view transaction_timeout = "25P04";
+inline constexpr std::string_view invalid_authorization = "28000";
+inline constexpr std::string_view invalid_password = "28P01";
+inline constexpr std::string_view invalid_catalog_name = "3D000";
+inline constexpr std::string_view syntax_error = "42601";
+inline constexpr std::string_view too_many_connections = "53300";
+inline constexpr std::string_view program_limit_exceeded = "54000";
+inline constexpr std::string_view admin_shutdown = "57P01";
+inline constexpr std::string_view cannot_connect_now = "57P03";
+inline constexpr std::string_view idle_session_timeout = "57P05";
+inline constexpr std::string_view internal_error = "XX000";
+}  // namespace sqlstate
+
+/// What Signalbox says, before it is written. Empty fields are left out.
+struct report {
+    std::string_view severity = "ERROR";  // ERROR, FATAL, WARNING, NOTICE
+    std::string sqlstate;
+    std::string message;
+    std::string detail;
+    std::string hint;
+};
+
+void write_error_response(std::string& out, const report& what);
+void write_notice_response(std::string& out, const report& what);
+
+/// The fields that decide something, as views into the body. A field that is missing is empty: some servers and
+/// proxies leave out the SQLSTATE.
+struct report_view {
+    std::string_view severity;  // V where present (never translated), else S
+    std::string_view sqlstate;
+    std::string_view message;
+    std::string_view detail;
+    std::string_view hint;
+    std::string_view routine;
+
+    bool is_fatal() const noexcept { return severity == "FATAL" || severity == "PANIC"; }
+};
+
+/// Errors: truncated (no end), trailing_bytes.
+result<report_view> parse_report(bytes_view body) noexcept;
+
+/// The whole message again, with another severity and with `from` replaced by `to` in the message text.
+void write_edited_report(
+    std::string& out,
+    char type,
+    bytes_view body,
+    std::string_view severity,
+    std::string_view from,
+    std::string_view to
+);
+
+}  // namespace signalbox::wire
