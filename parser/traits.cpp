@@ -30,7 +30,8 @@ constexpr auto letters = [] {
 /// Statements whose first word needs the tokens; every other first word shows itself in the command tag.
 bool is_telling_first_word(std::string_view word) noexcept {
     return equals_ignoring_case(word, "set") || equals_ignoring_case(word, "begin") ||
-           equals_ignoring_case(word, "start") || equals_ignoring_case(word, "deallocate");
+           equals_ignoring_case(word, "start") || equals_ignoring_case(word, "deallocate") ||
+           equals_ignoring_case(word, "discard") || equals_ignoring_case(word, "reset");
 }
 
 std::string folded(const token& t) {
@@ -72,8 +73,16 @@ public:
             if (equals_ignoring_case(first_, "begin") || equals_ignoring_case(first_, "start")) {
                 found_.opens_block = true;
             }
+            if (equals_ignoring_case(first_, "reset")) {
+                found_.resets_parameters = true;
+            }
         } else if (equals_ignoring_case(first_, "set")) {
             on_set_token(t);
+        } else if (equals_ignoring_case(first_, "discard")) {
+            if (equals_ignoring_case(t.text, "all")) {
+                found_.forgets_statements = true;
+                found_.resets_parameters = true;
+            }
         } else if (equals_ignoring_case(first_, "deallocate")) {
             on_deallocate_token(t);
         }
@@ -135,10 +144,10 @@ private:
         if (position_ == 1 && equals_ignoring_case(t.text, "prepare")) {
             return;
         }
-        if (is_name(t)) {
-            found_.deallocated.push_back(
-                equals_ignoring_case(t.text, "all") ? std::string{} : folded(t)
-            );
+        if (equals_ignoring_case(t.text, "all")) {
+            found_.forgets_statements = true;
+        } else if (is_name(t)) {
+            found_.deallocated.push_back(folded(t));
         }
     }
 
@@ -230,7 +239,7 @@ bool quick_scan(std::string_view sql) noexcept {
     if (c == '-' || c == '/' || c == ';') {
         return true;
     }
-    if (lower == 's' || lower == 'b' || lower == 'd') {
+    if (lower == 's' || lower == 'b' || lower == 'd' || lower == 'r') {
         std::size_t end = start;
         while (end < sql.size() && std::isalpha(static_cast<unsigned char>(sql[end])) != 0) {
             ++end;

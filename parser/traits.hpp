@@ -21,8 +21,10 @@ struct text_traits {
     bool assigns_default = false;    // SET … TO DEFAULT: a RESET in another dress
     bool only_local_set = false;     // the one statement is SET LOCAL, SET TRANSACTION or SET CONSTRAINTS
     bool opens_block = false;        // BEGIN or START TRANSACTION
+    bool forgets_statements = false; // DEALLOCATE ALL, DISCARD ALL
+    bool resets_parameters = false;  // RESET, DISCARD ALL
     std::vector<std::string> custom_parameters;  // names with a dot, lower case
-    std::vector<std::string> deallocated;        // names in DEALLOCATE, as PostgreSQL folds them; "" = ALL
+    std::vector<std::string> deallocated;        // names in DEALLOCATE, as PostgreSQL folds them
 
     bool operator==(const text_traits&) const = default;
 };

@@ -29,6 +29,21 @@ enum class request : std::uint8_t {
     local        // answered here when its turn comes
 };
 
+/// The server answers it with ReadyForQuery.
+constexpr bool is_batch_end(request kind) noexcept {
+    switch (kind) {
+        case request::query:
+        case request::sync:
+        case request::function_call:
+        case request::setup:
+        case request::inspection:
+        case request::restoration:
+            return true;
+        default:
+            return false;
+    }
+}
+
 enum class reply : std::uint8_t { forward, swallow };
 
 /// What a rarer entry remembers.
@@ -49,19 +64,7 @@ struct ledger_entry {
 
     /// Its reply ends with ReadyForQuery.
     bool ends_batch() const noexcept {
-        switch (kind) {
-            case request::query:
-            case request::sync:
-            case request::function_call:
-            case request::setup:
-            case request::inspection:
-            case request::restoration:
-                return true;
-            case request::local:
-                return detail->is_deallocate;
-            default:
-                return false;
-        }
+        return is_batch_end(kind) || (kind == request::local && detail->is_deallocate);
     }
 };
 
@@ -71,16 +74,27 @@ public:
 
     std::size_t size() const noexcept { return entries_.size() - head_; }
 
+    /// How many ReadyForQuery of the server are still to come. 0: the transaction status is known.
+    std::size_t batches() const noexcept { return batches_; }
+
     ledger_entry& front() noexcept { return entries_[head_]; }
 
     ledger_entry& operator[](std::size_t i) noexcept { return entries_[head_ + i]; }
 
     ledger_entry& push(request kind, reply action = reply::forward) {
         entries_.push_back({kind, action, nullptr});
+        batches_ += is_batch_end(kind) ? 1U : 0U;
         return entries_.back();
     }
 
+    /// The entry will be answered here after all.
+    void make_local(ledger_entry& entry) noexcept {
+        batches_ -= is_batch_end(entry.kind) ? 1U : 0U;
+        entry.kind = request::local;
+    }
+
     void pop() noexcept {
+        batches_ -= is_batch_end(entries_[head_].kind) ? 1U : 0U;
         entries_[head_].detail.reset();
         if (++head_ == entries_.size()) {
             clear();
@@ -88,6 +102,7 @@ public:
     }
 
     void erase(std::size_t i) {
+        batches_ -= is_batch_end((*this)[i].kind) ? 1U : 0U;
         entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(head_ + i));
         if (empty()) {
             clear();
@@ -97,6 +112,7 @@ public:
     void clear() noexcept {
         entries_.clear();
         head_ = 0;
+        batches_ = 0;
         if (entries_.capacity() > kept_entries) {
             entries_.shrink_to_fit();
         }
@@ -107,6 +123,7 @@ private:
 
     std::vector<ledger_entry> entries_;
     std::size_t head_ = 0;
+    std::size_t batches_ = 0;
 };
 
 }  // namespace signalbox::proxy

@@ -104,6 +104,9 @@ public:
 
     bool is_blocked() const noexcept { return blocked_; }
 
+    /// The next message can only be understood when all before it are answered.
+    bool is_stalled() const noexcept { return stalled_; }
+
     bool may_release() const noexcept;
     /// In the middle of something that a new lease could not go on with.
     bool is_doubtful() const noexcept;
@@ -146,6 +149,8 @@ private:
         std::string unnamed_tail;
         std::vector<std::string> custom_parameters;
         std::string pinned_by;
+        std::string deallocated_name;  // the last one that was rewritten to the server's name
+        std::uint32_t deallocated_number = 0;
         rewrite::session_state inspected;
         std::string inspection_error;
     };
@@ -180,7 +185,8 @@ private:
     void drop(const client_view& m);
     void note_traits(const parser::text_traits& traits);
     void refuse(const wire::report& why, request kind, outbox& to_client);
-    bool deallocate_locally(const parser::text_traits& traits, outbox& to_client);
+    bool is_barrier(const parser::text_traits& traits) const noexcept;
+    void deallocate_locally(const std::string& name, outbox& to_client);
     void parse_unnamed(
         const client_view& m,
         const wire::parse_message& p,
@@ -194,6 +200,7 @@ private:
 
     bool on_server_message(char type, std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server);
     void emit(std::string_view whole, bool swallowed, outbox& to_client);
+    std::string_view client_name_for(std::string_view server_name, const ledger_entry& failed) const;
     bool on_error(std::string_view whole, std::string_view body, outbox& to_client);
     void abandon_batch();
     void drop_entry(ledger_entry& entry);
@@ -220,6 +227,9 @@ private:
     bool open_batch_ = false;     // extended messages have been sent, and no Sync yet
     bool skip_locally_ = false;   // we raised the error: everything up to Sync is dropped here
     bool blocked_ = false;
+    bool stalled_ = false;
+    bool barrier_ = false;        // all names may be gone: what follows waits until that is known
+    bool barrier_at_sync_ = false;
     bool suspect_ = false;        // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
     bool unnamed_sticks_ = false; // the unnamed statement is too large to be kept here

@@ -84,6 +84,7 @@ bool relay::check_header(char type, std::uint32_t length) {
 
 std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_client) {
     demand_ = demand::nothing;
+    stalled_ = false;
     std::size_t at = 0;
     while (at < in.size()) {
         if (stream_left_ > 0) {
@@ -169,6 +170,13 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
         }
         demand_ = demand::server;
         return taken::stop;
+    }
+    if (barrier_) {
+        if (!server_->requests.empty()) {
+            stalled_ = true;
+            return taken::stop;
+        }
+        barrier_ = false;
     }
     switch (m.type) {
         case cm::query:
@@ -269,10 +277,20 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
             drop(m);
             return taken::all;
         }
-        if (!traits.deallocated.empty() && renames() && deallocate_locally(traits, to_client)) {
-            drop(m);
-            return taken::all;
+        if (renames() && traits.deallocated.size() == 1 && rare_ &&
+            rare_->names.find(traits.deallocated.front())) {
+            if (server_->requests.batches() > 1) {  // this Query is one
+                server_->requests.erase(server_->requests.size() - 1);
+                stalled_ = true;
+                return taken::stop;
+            }
+            if (server_->status != 'E') {
+                deallocate_locally(traits.deallocated.front(), to_client);
+                drop(m);
+                return taken::all;
+            }
         }
+        barrier_ = barrier_ || is_barrier(traits);
         note_traits(traits);
         if (traits.only_local_set) {
             entry.detail = std::make_unique<ledger_detail>();
@@ -286,19 +304,21 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     return taken::all;
 }
 
-bool relay::deallocate_locally(const parser::text_traits& traits, outbox& to_client) {
-    const auto& name = traits.deallocated.front();
-    if (traits.deallocated.size() != 1 || name.empty() || !rare_ || !rare_->names.find(name)) {
-        return false;  // the server knows better
-    }
+/// What follows depends on how this one ends: which names are left, or which values parameters have.
+bool relay::is_barrier(const parser::text_traits& traits) const noexcept {
+    return (traits.forgets_statements && renames()) ||
+           ((traits.resets_parameters || traits.assigns_default) && !startup_->empty());
+}
+
+/// The last entry, a Query, is answered here: on the server the statement has another name, and stays for others.
+void relay::deallocate_locally(const std::string& name, outbox& to_client) {
     auto& entry = server_->requests[server_->requests.size() - 1];
-    entry.kind = request::local;
+    server_->requests.make_local(entry);
     entry.detail = std::make_unique<ledger_detail>();
     entry.detail->is_deallocate = true;
     entry.detail->client_name = name;
-    rare_->names.close(name);
+    rare_->names.close(name, server_->batch);
     settle(to_client);
-    return true;
 }
 
 /// An error of our own, in its place among the server's replies.
@@ -351,7 +371,9 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
     if (!p || !renames()) {
         // What does not parse is for the server to refuse, in its own words.
         if (p && parser::quick_scan(p->text)) {
-            note_traits(parser::scan_text(p->text));
+            const auto traits = parser::scan_text(p->text);
+            note_traits(traits);
+            barrier_at_sync_ = barrier_at_sync_ || is_barrier(traits);
         }
         server_->requests.push(request::parse);
         open_batch_ = true;
@@ -365,7 +387,12 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         drop(m);
         return taken::all;
     }
+    if (!p->name.empty() && rare_ && rare_->names.is_unsettled(p->name, server_->batch)) {
+        stalled_ = true;
+        return taken::stop;
+    }
     note_traits(traits);
+    barrier_at_sync_ = barrier_at_sync_ || is_barrier(traits);
     if (!statement) {
         parse_unnamed(m, *p, traits, to_server);
         return taken::all;
@@ -381,9 +408,10 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         drop(m);
         return taken::all;
     }
-    rare().names.prepare(p->name, statement);
+    rare().names.prepare(p->name, statement, server_->batch);
     auto* const slot = server_->statements.find(statement->id);
-    if (slot != nullptr && slot->confirmed && server_->status != 'E') {
+    if (slot != nullptr && slot->confirmed && server_->status != 'E' &&
+        server_->requests.batches() == 0) {
         slot->used = server_->batch;
         auto& entry = server_->requests.push(request::local);
         entry.detail = std::make_unique<ledger_detail>();
@@ -408,7 +436,7 @@ void relay::parse_unnamed(
     outbox& to_server
 ) {
     open_batch_ = true;
-    const auto named = traits.deallocated.size() == 1 && !traits.deallocated.front().empty() && rare_
+    const auto named = traits.deallocated.size() == 1 && rare_
                            ? rare_->names.find(traits.deallocated.front())
                            : nullptr;
     if (named) {
@@ -418,7 +446,9 @@ void relay::parse_unnamed(
         entry.detail = std::make_unique<ledger_detail>();
         entry.detail->client_name = traits.deallocated.front();
         entry.detail->is_deallocate = true;
-        rare_->names.close(traits.deallocated.front());
+        rare_->deallocated_name = traits.deallocated.front();
+        rare_->deallocated_number = number;
+        rare_->names.close(traits.deallocated.front(), server_->batch);
         server_->statements.forget(named->id, number);
         std::string tail = "DEALLOCATE " + rewrite::server_statement_name(number);
         tail.append(3, '\0');
@@ -539,6 +569,10 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
         pass(m, to_server);
         return taken::all;
     }
+    if (rare_ && rare_->names.is_unsettled(names->statement, server_->batch)) {
+        stalled_ = true;
+        return taken::stop;
+    }
     bool known = false;
     const auto server_name = server_name_for(names->statement, to_server, known);
     auto& entry = server_->requests.push(request::bind);
@@ -580,6 +614,10 @@ relay::taken relay::on_describe(const client_view& m, outbox& to_server) {
         pass(m, to_server);
         return taken::all;
     }
+    if (rare_ && rare_->names.is_unsettled(target->name, server_->batch)) {
+        stalled_ = true;
+        return taken::stop;
+    }
     bool known = false;
     const auto server_name = server_name_for(target->name, to_server, known);
     auto& entry = server_->requests.push(request::describe);
@@ -601,6 +639,10 @@ relay::taken relay::on_close(const client_view& m, outbox& to_server, outbox& to
         return taken::more_bytes;
     }
     const auto target = wire::parse_named_target(m.body());
+    if (target && rare_ && rare_->names.is_unsettled(target->name, server_->batch)) {
+        stalled_ = true;
+        return taken::stop;
+    }
     open_batch_ = true;
     if (!renames() || !target || target->kind != 'S' ||
         (is_pinned() && (!rare_ || !rare_->names.find(target->name)) &&
@@ -623,7 +665,7 @@ relay::taken relay::on_close(const client_view& m, outbox& to_server, outbox& to
     entry.detail->client_name = target->name;
     entry.detail->is_close = true;
     if (rare_) {
-        rare_->names.close(target->name);
+        rare_->names.close(target->name, server_->batch);
     }
     settle(to_client);
     drop(m);
@@ -639,6 +681,7 @@ relay::taken relay::on_sync(const client_view& m, outbox& to_server) {
         server_->skip_to_sync = false;
         ++server_->batch;
         open_batch_ = false;
+        barrier_ = barrier_ || std::exchange(barrier_at_sync_, false);
     }
     pass(m, to_server);
     return taken::all;

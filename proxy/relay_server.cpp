@@ -1,5 +1,6 @@
 // The server's half of the relay: what becomes of each reply on its way to the client.
 #include <algorithm>
+#include <charconv>
 
 #include "proxy/relay.hpp"
 #include "wire/limits.hpp"
@@ -178,7 +179,9 @@ bool relay::on_server_message(
             rewrite::parameter_set changed = s.reported ? *s.reported : rewrite::parameter_set{};
             changed.set(status->name, status->value);
             s.reported = env_.parameters.intern(changed);
-            if (!swallowed || kind == request::restoration) {
+            // After a RESET what counts is the value once the startup packet's is back: sync_reported() tells it.
+            const bool told_later = reset_seen_ && !startup_->empty();
+            if (!swallowed && !told_later) {
                 to_client.pass(whole);
                 reported_ = s.reported;
             }
@@ -209,6 +212,24 @@ bool relay::on_server_message(
     }
 }
 
+std::string_view relay::client_name_for(
+    std::string_view server_name, const ledger_entry& failed
+) const {
+    if (failed.detail && !failed.detail->client_name.empty()) {
+        return failed.detail->client_name;
+    }
+    std::uint32_t number = 0;
+    const auto digits = server_name.substr(rewrite::server_statement_prefix.size());
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (!rare_ || parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size()) {
+        return {};
+    }
+    if (number == rare_->deallocated_number) {
+        return rare_->deallocated_name;
+    }
+    return rare_->names.name_of(server_->statements.id_of(number));
+}
+
 bool relay::on_error(std::string_view whole, std::string_view body, outbox& to_client) {
     auto& s = *server_;
     auto& q = s.requests;
@@ -236,25 +257,19 @@ bool relay::on_error(std::string_view whole, std::string_view body, outbox& to_c
     }
     // A name that only Signalbox and the server know must not puzzle the client.
     std::string_view server_name;
-    std::string made;
-    if (front.detail && !front.detail->client_name.empty() && said &&
-        (said->sqlstate == "26000" || said->sqlstate == "42P05")) {
-        made = front.kind == request::parse ? std::string{rewrite::server_statement_prefix}
-                                            : std::string{rewrite::unknown_statement_name};
-        const auto from = said->message.find(made);
+    std::string_view client_name;
+    if (said && renames()) {
+        const auto from = said->message.find(rewrite::server_statement_prefix);
         if (from != std::string_view::npos) {
-            auto to = from;
-            while (to < said->message.size() && said->message[to] != '"') {
-                ++to;
-            }
-            server_name = said->message.substr(from, to - from);
+            server_name = said->message.substr(from, said->message.find('"', from) - from);
+            client_name = client_name_for(server_name, front);
         }
     }
-    if (server_name.empty()) {
+    if (client_name.empty()) {
         to_client.pass(whole);
     } else {
         wire::write_edited_report(
-            to_client.copied(), sm::error_response, body, {}, server_name, front.detail->client_name
+            to_client.copied(), sm::error_response, body, {}, server_name, client_name
         );
     }
     abandon_batch();
@@ -314,21 +329,8 @@ void relay::settle(outbox& to_client) {
                 }
             }
         } else if (d->is_deallocate) {
-            if (s.status == 'E') {
-                rare().names.roll_back(d->client_name);
-                wire::write_error_response(
-                    out,
-                    {.severity = "ERROR",
-                     .sqlstate = "25P02",
-                     .message =
-                         "current transaction is aborted, commands ignored until end of transaction block",
-                     .detail = {},
-                     .hint = {}}
-                );
-            } else {
-                rare().names.confirm_close(d->client_name);
-                wire::write_command_complete(out, "DEALLOCATE");
-            }
+            rare().names.confirm_close(d->client_name);
+            wire::write_command_complete(out, "DEALLOCATE");
             wire::write_ready_for_query(out, s.status);
         } else if (d->is_close) {
             rare().names.confirm_close(d->client_name);
@@ -453,6 +455,7 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
             }
             return true;
         case request::restoration:
+            sync_reported(to_client);
             finish_batch(status, to_client, to_server);
             return true;
         case request::inspection:
@@ -464,7 +467,6 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
         default:
             break;
     }
-    settle(to_client);
     // Our own Query must not be put inside a message of which the client has sent only a part.
     const bool at_boundary = stream_left_ == 0 || stream_dropped_;
     if (q.empty() && !open_batch_ && at_boundary) {
@@ -477,15 +479,17 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
             s.unnamed = 0;
             return true;
         }
-        if (status != 'T') {
-            reset_seen_ = false;
-        }
         if (suspect_ && status == 'I' && renames()) {
             finish_batch(status, to_client, to_server);
             return true;
         }
     }
+    if (reset_seen_) {
+        sync_reported(to_client);
+        reset_seen_ = !q.empty() || status == 'E';
+    }
     to_client.pass(whole);
+    settle(to_client);
     return true;
 }
 
@@ -523,7 +527,8 @@ void relay::finish_inspection(outbox& to_client) {
     if (!sticks) {
         r.pinned_by = r.inspected.pinned_by;
     }
-    if (!r.pinned_by.empty() && !was_pinned) {
+    // LISTEN works in every mode: that it takes a connection is no news to the client.
+    if (!r.pinned_by.empty() && !was_pinned && !r.pinned_by.starts_with("LISTEN")) {
         wire::write_notice_response(
             to_client.copied(),
             {.severity = "NOTICE",
@@ -542,11 +547,19 @@ void relay::sync_reported(outbox& to_client) {
     if (reported_ == s.reported || !s.reported) {
         return;
     }
-    for (const auto& [name, value] : s.reported->items()) {
-        const auto* const known = reported_ ? reported_->find(name) : nullptr;
-        if (known == nullptr || *known != value) {
-            wire::write_parameter_status(to_client.copied(), name, value);
+    std::vector<const rewrite::parameter_set::item*> changed;
+    for (const auto& item : s.reported->items()) {
+        const auto* const known = reported_ ? reported_->find(item.first) : nullptr;
+        if (known == nullptr || *known != item.second) {
+            changed.push_back(&item);
         }
+    }
+    // The server's own order.
+    std::sort(changed.begin(), changed.end(), [](const auto* a, const auto* b) {
+        return rewrite::parameter_key(a->first) < rewrite::parameter_key(b->first);
+    });
+    for (const auto* const item : changed) {
+        wire::write_parameter_status(to_client.copied(), item->first, item->second);
     }
     reported_ = s.reported;
 }

@@ -102,7 +102,7 @@ bool session::should_pause() const noexcept {
     if (phase_ != phase::serving) {
         return phase_ == phase::joining;
     }
-    return ticket_ != 0 || cancels_ > 0 || relay_->is_blocked() ||
+    return ticket_ != 0 || cancels_ > 0 || relay_->is_blocked() || relay_->is_stalled() ||
            (server_ && server_->socket.has_pending()) || client_.pending_bytes() > max_pending_bytes;
 }
 
@@ -327,7 +327,8 @@ void session::serve(rewrite::parameter_set_ptr reported, wire::backend_key_data 
     }
     key_ = key;
     owner_.register_key(key_, id_);
-    login_.reset();
+    // Its own functions are still on the stack.
+    owner_.io().loop.defer([done = std::shared_ptr<login>{std::move(login_)}] {});
     phase_ = phase::serving;
     timer_.cancel();
     const auto& r = *pool_->route;
@@ -723,7 +724,11 @@ void session::server_failed(const std::string& cause) {
         }
         return;
     }
-    if (!relay_->carries_state()) {
+    const auto said = wire::parse_report(relay_->fatal_body());
+    // A FATAL about the protocol is about what this client has sent: it is the client's to end.
+    const bool own_fault = !relay_->fatal_body().empty() && said &&
+                           said->sqlstate == wire::sqlstate::protocol_violation;
+    if (!relay_->carries_state() && !own_fault) {
         const auto outcome = relay_->server_lost(report, owner_.to_client);
         pool_->pool->discard(std::move(connection));
         if (!flush()) {

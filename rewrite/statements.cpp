@@ -44,18 +44,37 @@ statement_ptr client_statements::find(std::string_view name) const {
     return it == names_.end() ? nullptr : it->second.visible;
 }
 
-void client_statements::prepare(std::string_view name, statement_ptr statement) {
+bool client_statements::is_unsettled(std::string_view name, std::uint64_t batch) const {
+    const auto it = names_.find(name);
+    return it != names_.end() && it->second.visible != it->second.confirmed &&
+           it->second.changed_in != batch;
+}
+
+std::string_view client_statements::name_of(std::uint64_t statement_id) const {
+    for (const auto& [name, held] : names_) {
+        if (held.visible && held.visible->id == statement_id) {
+            return name;
+        }
+    }
+    return {};
+}
+
+void client_statements::prepare(
+    std::string_view name, statement_ptr statement, std::uint64_t batch
+) {
     const auto it = names_.find(name);
     if (it != names_.end()) {
         it->second.visible = std::move(statement);
+        it->second.changed_in = batch;
     } else {
-        names_.emplace(std::string{name}, entry{std::move(statement), nullptr});
+        names_.emplace(std::string{name}, entry{std::move(statement), nullptr, batch});
     }
 }
 
-void client_statements::close(std::string_view name) {
+void client_statements::close(std::string_view name, std::uint64_t batch) {
     if (const auto it = names_.find(name); it != names_.end()) {
         it->second.visible = nullptr;
+        it->second.changed_in = batch;
     }
 }
 
@@ -107,6 +126,15 @@ void server_statements::forget(std::uint64_t id, std::uint32_t number) noexcept 
     if (slot* const found = find(id); found != nullptr && found->number == number) {
         slots_.erase(id);
     }
+}
+
+std::uint64_t server_statements::id_of(std::uint32_t number) const noexcept {
+    for (const auto& [id, held] : slots_) {
+        if (held.number == number) {
+            return id;
+        }
+    }
+    return 0;
 }
 
 std::optional<std::uint32_t> server_statements::evict(std::uint64_t batch) {

@@ -75,10 +75,14 @@ private:
 class client_statements {
 public:
     statement_ptr find(std::string_view name) const;
+    /// What find() says hangs on a batch before `batch` whose end is not known yet.
+    bool is_unsettled(std::string_view name, std::uint64_t batch) const;
+    /// A name of the statement; "" when it has none (any more).
+    std::string_view name_of(std::uint64_t statement_id) const;
 
-    /// Parse and Close as they are sent …
-    void prepare(std::string_view name, statement_ptr statement);
-    void close(std::string_view name);
+    /// Parse and Close as they are sent, in `batch` …
+    void prepare(std::string_view name, statement_ptr statement, std::uint64_t batch);
+    void close(std::string_view name, std::uint64_t batch);
     /// … and as the server has answered them.
     void confirm_prepare(std::string_view name, const statement_ptr& statement);
     void confirm_close(std::string_view name);
@@ -93,6 +97,7 @@ private:
     struct entry {
         statement_ptr visible;
         statement_ptr confirmed;
+        std::uint64_t changed_in = 0;
     };
 
     void drop_if_empty(std::string_view name);
@@ -117,6 +122,9 @@ public:
     /// The Parse that made `number` has failed or was never run.
     void forget(std::uint64_t id, std::uint32_t number) noexcept;
     void clear() noexcept { slots_.clear(); }
+
+    /// The statement that has this number; 0 = none.
+    std::uint64_t id_of(std::uint32_t number) const noexcept;
 
     std::size_t size() const noexcept { return slots_.size(); }
 

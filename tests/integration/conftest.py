@@ -29,6 +29,15 @@ def box(pg):
         yield process
 
 
+@pytest.fixture(autouse=True)
+def alive(request):
+    """A shared process that dies fails the test in which it did, and no other."""
+    process = request.getfixturevalue("box") if "box" in request.fixturenames else None
+    yield
+    if process is not None:
+        process.check_alive()
+
+
 @pytest.fixture
 def start_box():
     """Starts further ones: start_box(config, **Signalbox's arguments). All must end cleanly."""

@@ -18,7 +18,7 @@ import time
 import psycopg
 
 from .certs import Certificates
-from .processes import children, is_alive
+from .processes import children, die_with_parent, is_alive
 from .waiting import eventually, free_port, scratch
 
 BIN = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin"))
@@ -183,7 +183,8 @@ class Postgres:
             self._process = subprocess.Popen(
                 [str(BIN / "postgres"), "-D", str(self.data)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-                start_new_session=True, **_account(),
+                start_new_session=True, preexec_fn=lambda: die_with_parent(signal.SIGQUIT),
+                **_account(),
             )  # fmt: skip
 
         def ready():

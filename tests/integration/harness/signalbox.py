@@ -21,6 +21,7 @@ import psycopg
 
 from .certs import Certificates
 from .postgres import ROLES
+from .processes import die_with_parent
 from .raw_client import RawClient
 from .toml_writer import to_toml
 from .waiting import eventually, scratch
@@ -110,10 +111,17 @@ class Signalbox:
         self.log = self.folder / "log"
         self.addresses = []
         self._stopped = False
+        self._options = {"env": env, "nofile": nofile, "arguments": arguments}
         self.write_config(config)
+        self._launch(**self._options)
+        if wait:
+            self.wait_ready()
+
+    def _launch(self, env, nofile, arguments):
         command = [str(binary()), *(arguments or ["serve", "--config", str(self.config_file)])]
 
-        def limit():
+        def prepare():
+            die_with_parent()
             if nofile is not None:
                 soft, hard = nofile if isinstance(nofile, tuple) else (nofile, nofile)
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -122,10 +130,17 @@ class Signalbox:
             # Its own folder: the default catalog is a file beside the configuration.
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                env={**os.environ, **(env or {})}, preexec_fn=limit, start_new_session=True,
+                env={**os.environ, **(env or {})}, preexec_fn=prepare, start_new_session=True,
             )  # fmt: skip
-        if wait:
-            self.wait_ready()
+
+    def check_alive(self):
+        """Fails when the process has ended by itself, and starts it anew for the tests behind."""
+        if self._stopped or self.process.poll() is None:
+            return
+        text = f"Signalbox ended by itself with {self.process.returncode}:\n{self.log_text()[-6000:]}"
+        self._launch(**self._options)
+        self.wait_ready()
+        raise AssertionError(text)
 
     def write_config(self, config):
         self.config = config
