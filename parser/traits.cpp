@@ -29,7 +29,8 @@ constexpr auto letters = [] {
 
 /// Statements whose first word needs the tokens; every other first word shows itself in the command tag.
 bool is_telling_first_word(std::string_view word) noexcept {
-    return equals_ignoring_case(word, "set") || equals_ignoring_case(word, "begin") ||
+    return equals_ignoring_case(word, "prepare") || equals_ignoring_case(word, "load") ||
+           equals_ignoring_case(word, "declare") || equals_ignoring_case(word, "set") || equals_ignoring_case(word, "begin") ||
            equals_ignoring_case(word, "start") || equals_ignoring_case(word, "deallocate") ||
            equals_ignoring_case(word, "discard") || equals_ignoring_case(word, "reset");
 }
@@ -75,24 +76,36 @@ public:
             }
             if (equals_ignoring_case(first_, "reset")) {
                 found_.resets_parameters = true;
+            } else if (equals_ignoring_case(first_, "load")) {
+                found_.uncarryable = "LOAD";
             }
         } else if (equals_ignoring_case(first_, "set")) {
             on_set_token(t);
+        } else if (equals_ignoring_case(first_, "reset")) {
+            if (is_name(t) || t.text == ".") {
+                found_.reset_target += equals_ignoring_case(t.text, "all") ? "*" : folded(t);
+            }
         } else if (equals_ignoring_case(first_, "discard")) {
             if (equals_ignoring_case(t.text, "all")) {
                 found_.forgets_statements = true;
                 found_.resets_parameters = true;
+                found_.reset_target = "*";
             }
         } else if (equals_ignoring_case(first_, "deallocate")) {
             on_deallocate_token(t);
         }
         on_any_token(t);
+        look_for_uncarryable(t);
+        previous_ = t.text;
         ++position_;
     }
 
     void finish() {
         end_statement();
         found_.only_local_set = statements_ == 1 && local_sets_ == 1;
+        if (statements_ != 1) {
+            found_.reset_target.clear();
+        }
     }
 
 private:
@@ -100,6 +113,7 @@ private:
         flush_name();
         position_ = 0;
         first_ = {};
+        previous_ = {};
         in_name_ = true;
     }
 
@@ -107,7 +121,52 @@ private:
         if (name_.find('.') != std::string::npos) {
             found_.custom_parameters.push_back(name_);
         }
+        if (!name_.empty()) {
+            last_name_ = std::move(name_);
+        }
         name_.clear();
+    }
+
+    void look_for_uncarryable(const token& t) {
+        if (t.kind != token_kind::word && t.kind != token_kind::quoted_identifier) {
+            return;
+        }
+        const auto first_is = [this](std::string_view word) { return equals_ignoring_case(first_, word); };
+        const auto is = [&t](std::string_view word) { return equals_ignoring_case(t.text, word); };
+        if (first_is("set")) {
+            if (position_ == 1 && is("role")) {
+                found_.uncarryable = "SET ROLE";
+            } else if (is("authorization")) {
+                found_.uncarryable = "SET SESSION AUTHORIZATION";
+            } else if (position_ == 2 && is("role") && equals_ignoring_case(previous_, "session")) {
+                found_.uncarryable = "SET ROLE";
+            }
+        } else if (first_is("prepare")) {
+            if (position_ == 1 && !is("transaction")) {
+                found_.uncarryable = "PREPARE";
+            }
+        } else if (first_is("declare")) {
+            if (is("hold") && equals_ignoring_case(previous_, "with")) {
+                found_.uncarryable = "a cursor WITH HOLD";
+            }
+        }
+        const bool after_create = first_is("create") && position_ <= 4;
+        const bool after_into = equals_ignoring_case(previous_, "into") || equals_ignoring_case(previous_, "local") ||
+                                equals_ignoring_case(previous_, "global");
+        if (((is("temp") || is("temporary")) && (after_create || after_into)) ||
+            (first_is("create") && is("pg_temp"))) {
+            found_.uncarryable = "a temporary object";
+        }
+        auto name = t.text;
+        if (t.kind == token_kind::quoted_identifier && name.size() >= 2) {
+            name = name.substr(1, name.size() - 2);
+        }
+        for (const auto* lock : {"pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock",
+                                 "pg_try_advisory_lock_shared"}) {
+            if (equals_ignoring_case(name, lock)) {
+                found_.uncarryable = "a session-level advisory lock";
+            }
+        }
     }
 
     void on_set_token(const token& t) {
@@ -125,6 +184,7 @@ private:
         }
         if (equals_ignoring_case(t.text, "default")) {
             found_.assigns_default = true;
+            found_.reset_target = last_name_;
         }
         if (in_name_ && (is_name(t) || t.text == ".")) {
             if (is_name(t) && !name_.empty() && !name_.ends_with('.')) {
@@ -186,7 +246,9 @@ private:
     int statements_ = 0;
     int local_sets_ = 0;
     std::string_view first_;
+    std::string_view previous_;
     std::string name_;
+    std::string last_name_;
     bool in_name_ = true;
     int config_state_ = 0;
 };
@@ -239,7 +301,7 @@ bool quick_scan(std::string_view sql) noexcept {
     if (c == '-' || c == '/' || c == ';') {
         return true;
     }
-    if (lower == 's' || lower == 'b' || lower == 'd' || lower == 'r') {
+    if (lower == 's' || lower == 'b' || lower == 'd' || lower == 'r' || lower == 'p' || lower == 'l') {
         std::size_t end = start;
         while (end < sql.size() && std::isalpha(static_cast<unsigned char>(sql[end])) != 0) {
             ++end;

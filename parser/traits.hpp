@@ -23,6 +23,8 @@ struct text_traits {
     bool opens_block = false;        // BEGIN or START TRANSACTION
     bool forgets_statements = false; // DEALLOCATE ALL, DISCARD ALL
     bool resets_parameters = false;  // RESET, DISCARD ALL
+    std::string_view uncarryable;    // what makes state that only this server connection has; "" = nothing
+    std::string reset_target;  // the parameter that the one statement resets; "*" = all; "" = not known
     std::vector<std::string> custom_parameters;  // names with a dot, lower case
     std::vector<std::string> deallocated;        // names in DEALLOCATE, as PostgreSQL folds them
 

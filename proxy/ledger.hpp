@@ -54,13 +54,14 @@ struct ledger_detail {
     bool is_close = false;             // a local CloseComplete
     bool is_deallocate = false;        // a local DEALLOCATE
     bool only_local_set = false;       // SET LOCAL: its tag means nothing for the session
-    std::string error;                 // a local ErrorResponse, whole
+    std::string error;                 // an ErrorResponse, whole, that takes the place of the server's
 };
 
 struct ledger_entry {
     request kind = request::query;
     reply action = reply::forward;
     std::unique_ptr<ledger_detail> detail;
+    std::uint64_t unnamed = 0;  // of a Parse: the token of the unnamed statement that it makes
 
     /// Its reply ends with ReadyForQuery.
     bool ends_batch() const noexcept {
@@ -82,15 +83,9 @@ public:
     ledger_entry& operator[](std::size_t i) noexcept { return entries_[head_ + i]; }
 
     ledger_entry& push(request kind, reply action = reply::forward) {
-        entries_.push_back({kind, action, nullptr});
+        entries_.push_back({kind, action, nullptr, 0});
         batches_ += is_batch_end(kind) ? 1U : 0U;
         return entries_.back();
-    }
-
-    /// The entry will be answered here after all.
-    void make_local(ledger_entry& entry) noexcept {
-        batches_ -= is_batch_end(entry.kind) ? 1U : 0U;
-        entry.kind = request::local;
     }
 
     void pop() noexcept {

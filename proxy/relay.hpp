@@ -62,6 +62,8 @@ struct server_state final : backend::server_attachment {
     bool skip_to_sync = false;  // the server ignores everything up to the next Sync
     bool copy_in = false;
     bool sync_in_copy = false;
+    std::string repeat;            // the batch under way, where it may be repeated; else empty
+    bool repeat_answered = false;  // the client has seen some of its reply
     bool tainted = false;   // LOAD: nothing takes that back
     bool doubtful = false;  // must not be used again
 };
@@ -71,6 +73,7 @@ struct relay_settings {
     pool_mode mode = pool_mode::transaction;
     std::size_t max_prepared_statements = 200;
     std::uint64_t max_message_size = 1ULL << 30;
+    bool refuse_state = false;  // session_state = "refuse"
 };
 
 class relay {
@@ -151,6 +154,7 @@ private:
         std::string pinned_by;
         std::string deallocated_name;  // the last one that was rewritten to the server's name
         std::uint32_t deallocated_number = 0;
+        std::string reset_target;  // of the last RESET
         rewrite::session_state inspected;
         std::string inspection_error;
     };
@@ -184,7 +188,10 @@ private:
     void pass(const client_view& m, outbox& to_server);
     void drop(const client_view& m);
     void note_traits(const parser::text_traits& traits);
-    void refuse(const wire::report& why, request kind, outbox& to_client);
+    void refuse(const wire::report& why, request kind, outbox& to_server);
+    bool refuses(const parser::text_traits& traits, request kind, outbox& to_server);
+    void keep_for_repeat(bool from_its_start, std::string_view sent);
+    bool repeat_batch(outbox& to_server);
     bool is_barrier(const parser::text_traits& traits) const noexcept;
     void deallocate_locally(const std::string& name, outbox& to_client);
     void parse_unnamed(
@@ -201,7 +208,9 @@ private:
     bool on_server_message(char type, std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server);
     void emit(std::string_view whole, bool swallowed, outbox& to_client);
     std::string_view client_name_for(std::string_view server_name, const ledger_entry& failed) const;
-    bool on_error(std::string_view whole, std::string_view body, outbox& to_client);
+    bool on_error(
+        std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server
+    );
     void abandon_batch();
     void drop_entry(ledger_entry& entry);
     void on_tag(std::string_view tag);
@@ -230,6 +239,7 @@ private:
     bool stalled_ = false;
     bool barrier_ = false;        // all names may be gone: what follows waits until that is known
     bool barrier_at_sync_ = false;
+    bool named_in_batch_ = false;
     bool suspect_ = false;        // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
     bool unnamed_sticks_ = false; // the unnamed statement is too large to be kept here

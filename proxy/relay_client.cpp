@@ -20,14 +20,11 @@ constexpr std::size_t max_kept_unnamed_bytes = std::size_t{1} << 20U;
 /// PostgreSQL drops the unnamed statement at every simple Query.
 constexpr std::uint64_t no_statement = 0;
 
-wire::report no_explicit_transactions() {
-    return {
-        .severity = "ERROR",
-        .sqlstate = std::string{wire::sqlstate::feature_not_supported},
-        .message = "explicit transactions are not supported in statement pool mode",
-        .detail = {},
-        .hint = "Use a route with pool_mode = \"transaction\"."};
-}
+/// A batch that is larger is not kept to be repeated.
+constexpr std::size_t max_repeat_bytes = std::size_t{64} * 1024;
+
+/// No statement at all: a syntax error, whatever the server's state.
+constexpr std::string_view refused_statement = "REFUSED BY SIGNALBOX";
 
 }  // namespace
 
@@ -49,6 +46,11 @@ relay::rare_state& relay::rare() {
 }
 
 void relay::set_startup(rewrite::parameter_set_ptr startup) {
+    for (const auto& [name, value] : startup->items()) {
+        if (name.find('.') != std::string::npos) {
+            rare().custom_parameters.push_back(name);
+        }
+    }
     startup_ = startup;
     parameters_ = std::move(startup);
 }
@@ -85,6 +87,7 @@ bool relay::check_header(char type, std::uint32_t length) {
 std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_client) {
     demand_ = demand::nothing;
     stalled_ = false;
+    const bool at_rest = server_ != nullptr && server_->requests.empty() && !open_batch_;
     std::size_t at = 0;
     while (at < in.size()) {
         if (stream_left_ > 0) {
@@ -115,7 +118,22 @@ std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_
             break;
         }
     }
+    if (server_ != nullptr && !server_->requests.empty()) {
+        keep_for_repeat(at_rest, to_server.data());
+    }
     return at;
+}
+
+/// Keeps the bytes of a batch that was sent in one piece, in case a statement's plan turns out to be out of date.
+void relay::keep_for_repeat(bool from_its_start, std::string_view sent) {
+    auto& s = *server_;
+    s.repeat.clear();
+    if (from_its_start && named_in_batch_ && s.status == 'I' && !open_batch_ && s.requests.batches() == 1 &&
+        stream_left_ == 0 && sent.size() <= max_repeat_bytes) {
+        s.repeat.assign(sent);
+        s.repeat_answered = false;
+    }
+    named_in_batch_ = false;
 }
 
 /// The whole message, or as much as is there and the rest as it comes.
@@ -263,24 +281,20 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     if (!m.complete() && m.total <= wire::max_inspected_bytes) {
         return taken::more_bytes;
     }
-    auto& entry = server_->requests.push(request::query);
-    ++server_->batch;
     const auto text = m.complete() ? m.body().substr(0, m.body().size() - (m.body().empty() ? 0 : 1))
                                    : m.body();
+    bool only_local_set = false;
     if (!m.complete()) {
         suspect_ = suspect_ || renames();  // what it does is not looked at
     } else if (parser::quick_scan(text)) {
         const auto traits = parser::scan_text(text);
-        if (settings_.mode == pool_mode::statement && traits.opens_block) {
-            server_->requests.erase(server_->requests.size() - 1);
-            refuse(no_explicit_transactions(), request::query, to_client);
+        if (refuses(traits, request::query, to_server)) {
             drop(m);
             return taken::all;
         }
         if (renames() && traits.deallocated.size() == 1 && rare_ &&
             rare_->names.find(traits.deallocated.front())) {
-            if (server_->requests.batches() > 1) {  // this Query is one
-                server_->requests.erase(server_->requests.size() - 1);
+            if (server_->requests.batches() > 0) {
                 stalled_ = true;
                 return taken::stop;
             }
@@ -291,11 +305,17 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
             }
         }
         barrier_ = barrier_ || is_barrier(traits);
-        note_traits(traits);
-        if (traits.only_local_set) {
-            entry.detail = std::make_unique<ledger_detail>();
-            entry.detail->only_local_set = true;
+        if (is_barrier(traits) && !startup_->empty()) {
+            rare().reset_target = traits.reset_target;
         }
+        note_traits(traits);
+        only_local_set = traits.only_local_set;
+    }
+    auto& entry = server_->requests.push(request::query);
+    ++server_->batch;
+    if (only_local_set) {
+        entry.detail = std::make_unique<ledger_detail>();
+        entry.detail->only_local_set = true;
     }
     unnamed_token_ = no_statement;
     unnamed_sticks_ = false;
@@ -310,10 +330,9 @@ bool relay::is_barrier(const parser::text_traits& traits) const noexcept {
            ((traits.resets_parameters || traits.assigns_default) && !startup_->empty());
 }
 
-/// The last entry, a Query, is answered here: on the server the statement has another name, and stays for others.
+/// A Query that is answered here: on the server the statement has another name, and stays for others.
 void relay::deallocate_locally(const std::string& name, outbox& to_client) {
-    auto& entry = server_->requests[server_->requests.size() - 1];
-    server_->requests.make_local(entry);
+    auto& entry = server_->requests.push(request::local);
     entry.detail = std::make_unique<ledger_detail>();
     entry.detail->is_deallocate = true;
     entry.detail->client_name = name;
@@ -321,18 +340,53 @@ void relay::deallocate_locally(const std::string& name, outbox& to_client) {
     settle(to_client);
 }
 
-/// An error of our own, in its place among the server's replies.
-void relay::refuse(const wire::report& why, request kind, outbox& to_client) {
-    auto& entry = server_->requests.push(request::local);
+/// An error of our own, in its place among the server's: the server gets something in the statement's stead that
+/// fails, so that a transaction block is left failed and a batch is skipped, and its error is replaced by ours.
+void relay::refuse(const wire::report& why, request kind, outbox& to_server) {
+    auto& entry = server_->requests.push(kind);
     entry.detail = std::make_unique<ledger_detail>();
     wire::write_error_response(entry.detail->error, why);
+    unnamed_token_ = no_statement;
+    unnamed_sticks_ = false;
+    server_->unnamed = no_statement;
     if (kind == request::query) {
-        entry.detail->is_deallocate = true;  // its reply ends with ReadyForQuery
+        ++server_->batch;
+        wire::write_query(to_server.copied(), refused_statement);
     } else {
-        skip_locally_ = true;
         open_batch_ = true;
+        std::string tail{refused_statement};
+        tail.append(3, '\0');
+        wire::write_parse(to_server.copied(), "", tail);
     }
-    settle(to_client);
+}
+
+/// True: the statement is not sent.
+bool relay::refuses(const parser::text_traits& traits, request kind, outbox& to_server) {
+    if (settings_.mode == pool_mode::statement && traits.opens_block) {
+        refuse(
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::feature_not_supported},
+             .message = "explicit transactions are not supported in statement pool mode",
+             .detail = {},
+             .hint = "Use a route with pool_mode = \"transaction\"."},
+            kind,
+            to_server
+        );
+        return true;
+    }
+    if (settings_.refuse_state && renames() && !traits.uncarryable.empty()) {
+        refuse(
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::feature_not_supported},
+             .message = std::string{traits.uncarryable} + " cannot be carried to another server connection",
+             .detail = {},
+             .hint = "Use a route with pool_mode = \"session\" or session_state = \"pin\"."},
+            kind,
+            to_server
+        );
+        return true;
+    }
+    return false;
 }
 
 relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to_client) {
@@ -351,7 +405,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
              .detail = {},
              .hint = "Use the unnamed statement, or a route with pool_mode = \"session\"."},
             request::parse,
-            to_client
+            to_server
         );
         drop(m);
         return taken::all;
@@ -362,7 +416,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         unnamed_token_ = env_.next_unnamed;
         env_.next_unnamed += env_.unnamed_step;
         server_->unnamed = unnamed_token_;
-        server_->requests.push(request::parse);
+        server_->requests.push(request::parse).unnamed = unnamed_token_;
         open_batch_ = true;
         pass(m, to_server);
         return taken::all;
@@ -382,8 +436,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
     }
     const auto statement = p->name.empty() ? nullptr : env_.statements.intern(p->tail, parameters_->parsing_hash());
     const auto traits = statement ? statement->traits : parser::scan_text(p->text);
-    if (settings_.mode == pool_mode::statement && traits.opens_block) {
-        refuse(no_explicit_transactions(), request::parse, to_client);
+    if (refuses(traits, request::parse, to_server)) {
         drop(m);
         return taken::all;
     }
@@ -410,8 +463,8 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
     }
     rare().names.prepare(p->name, statement, server_->batch);
     auto* const slot = server_->statements.find(statement->id);
-    if (slot != nullptr && slot->confirmed && server_->status != 'E' &&
-        server_->requests.batches() == 0) {
+    if (slot != nullptr && slot->confirmed && !slot->stale && server_->status != 'E' &&
+        slot->ddl == env_.statements.registry().ddl_seen() && server_->requests.batches() == 0) {
         slot->used = server_->batch;
         auto& entry = server_->requests.push(request::local);
         entry.detail = std::make_unique<ledger_detail>();
@@ -466,7 +519,7 @@ void relay::parse_unnamed(
     env_.next_unnamed += env_.unnamed_step;
     server_->unnamed = unnamed_token_;
     rare().unnamed_tail.assign(p.tail);
-    server_->requests.push(request::parse);
+    server_->requests.push(request::parse).unnamed = unnamed_token_;
     pass(m, to_server);
 }
 
@@ -482,14 +535,14 @@ void relay::ensure_unnamed(outbox& to_server) {
         return;
     }
     wire::write_parse(to_server.copied(), "", rare().unnamed_tail);
-    server_->requests.push(request::parse, reply::swallow);
+    server_->requests.push(request::parse, reply::swallow).unnamed = unnamed_token_;
     server_->unnamed = unnamed_token_;
 }
 
 std::uint32_t relay::ensure_prepared(const rewrite::statement_ptr& statement, outbox& to_server) {
     auto* const slot = server_->statements.find(statement->id);
     // A Parse that went out in an earlier batch and has no answer yet may have been skipped there.
-    if (slot != nullptr && (slot->confirmed || slot->batch == server_->batch)) {
+    if (slot != nullptr && !slot->stale && (slot->confirmed || slot->batch == server_->batch)) {
         slot->used = server_->batch;
         return slot->number;
     }
@@ -516,7 +569,9 @@ std::uint32_t relay::prepare_anew(
         }
         close_on_server(*number);
     }
-    const auto number = server_->statements.add(statement->id, server_->batch).number;
+    auto& slot = server_->statements.add(statement->id, server_->batch);
+    slot.ddl = env_.statements.registry().ddl_seen();
+    const auto number = slot.number;
     auto& entry = server_->requests.push(request::parse, action);
     entry.detail = std::make_unique<ledger_detail>();
     entry.detail->statement = statement;
@@ -528,6 +583,7 @@ std::uint32_t relay::prepare_anew(
 std::string relay::server_name_for(std::string_view client_name, outbox& to_server, bool& known) {
     const auto statement = rare_ ? rare_->names.find(client_name) : nullptr;
     known = statement != nullptr;
+    named_in_batch_ = named_in_batch_ || known;
     if (known) {
         if (statement->traits.needs_inspection) {
             suspect_ = true;

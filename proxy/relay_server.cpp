@@ -91,6 +91,7 @@ relay::server_step relay::on_server(
 
 void relay::emit(std::string_view whole, bool swallowed, outbox& to_client) {
     if (!swallowed) {
+        server_->repeat_answered = true;
         to_client.pass(whole);
     }
 }
@@ -170,7 +171,7 @@ bool relay::on_server_message(
             }
             return true;
         case sm::error_response:
-            return on_error(whole, body, to_client);
+            return on_error(whole, body, to_client, to_server);
         case sm::parameter_status: {
             const auto status = wire::parse_parameter_status(body);
             if (!status) {
@@ -230,7 +231,9 @@ std::string_view relay::client_name_for(
     return rare_->names.name_of(server_->statements.id_of(number));
 }
 
-bool relay::on_error(std::string_view whole, std::string_view body, outbox& to_client) {
+bool relay::on_error(
+    std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server
+) {
     auto& s = *server_;
     auto& q = s.requests;
     const auto said = wire::parse_report(body);
@@ -247,6 +250,16 @@ bool relay::on_error(std::string_view whole, std::string_view body, outbox& to_c
         return true;
     }
     auto& front = q.front();
+    if (front.detail && !front.detail->error.empty()) {
+        to_client.copied() += front.detail->error;
+        abandon_batch();
+        return true;
+    }
+    // The place in PostgreSQL's source is the same in every language; the message is not.
+    if (said && said->sqlstate == "0A000" && said->routine == "RevalidateCachedQuery" && renames() &&
+        repeat_batch(to_server)) {
+        return true;
+    }
     if (front.kind == request::setup || front.kind == request::inspection || front.kind == request::restoration) {
         if (front.kind == request::setup) {
             setup_error_ = std::string{body};
@@ -276,6 +289,55 @@ bool relay::on_error(std::string_view whole, std::string_view body, outbox& to_c
     return true;
 }
 
+/// A plan is out of date since the tables have changed, and nothing of the batch has been executed: the statements are
+/// parsed anew and the batch is sent again, as a private connection's client would have parsed after the change.
+/// False: the client gets the error. The statements are parsed anew at their next use in any case.
+bool relay::repeat_batch(outbox& to_server) {
+    auto& s = *server_;
+    auto& q = s.requests;
+    const auto stale = s.statements.mark_stale(s.batch - 1);
+    const bool may = !s.repeat.empty() && !s.repeat_answered && s.status == 'I' && q.batches() == 1 &&
+                     (q.front().kind == request::bind || q.front().kind == request::describe);
+    if (!may) {
+        return false;
+    }
+    std::vector<ledger_entry> again;
+    while (q.front().kind != request::sync) {
+        if (q.front().action == reply::forward) {
+            again.push_back(std::move(q.front()));
+        }
+        q.pop();
+    }
+    q.front().action = reply::swallow;  // the Sync of the failed attempt
+    std::string bytes;
+    for (const auto& [id, number] : stale) {
+        const auto statement = rare().names.statement_of(id);
+        if (!statement) {
+            continue;
+        }
+        const auto name = rewrite::server_statement_name(number);
+        wire::write_named_target(bytes, wire::client_message::close, 'S', name);
+        q.push(request::close, reply::swallow);
+        wire::write_parse(bytes, name, statement->tail);
+        auto& entry = q.push(request::parse, reply::swallow);
+        entry.detail = std::make_unique<ledger_detail>();
+        entry.detail->statement = statement;
+        entry.detail->number = number;
+        if (auto* const slot = s.statements.find(id)) {
+            slot->stale = false;
+            slot->ddl = env_.statements.registry().ddl_seen();
+        }
+    }
+    for (auto& entry : again) {
+        q.push(entry.kind).detail = std::move(entry.detail);
+    }
+    q.push(request::sync);
+    to_server.copied() += bytes;
+    to_server.copied() += s.repeat;
+    s.repeat.clear();  // once
+    return true;
+}
+
 /// An error in an extended batch: the server skips up to the Sync, and so do the entries.
 void relay::abandon_batch() {
     auto& q = server_->requests;
@@ -293,8 +355,8 @@ void relay::abandon_batch() {
 
 void relay::drop_entry(ledger_entry& entry) {
     auto& s = *server_;
-    if (entry.kind == request::parse && !entry.detail) {
-        // Failed: there is none. Skipped: there may be an older one.
+    if (entry.kind == request::parse && entry.unnamed != 0 && entry.unnamed == s.unnamed) {
+        // Failed: there is none. Skipped: there may be an older one. A later Parse is not concerned.
         unnamed_token_ = 0;
         s.unnamed = server_state::unnamed_unknown;
     }
@@ -318,17 +380,7 @@ void relay::settle(outbox& to_client) {
         const auto d = std::move(q.front().detail);
         q.pop();
         auto& out = to_client.copied();
-        if (!d->error.empty()) {
-            out += d->error;
-            if (d->is_deallocate) {
-                wire::write_ready_for_query(out, s.status);
-            } else {
-                while (!q.empty() && q.front().kind != request::sync) {
-                    drop_entry(q.front());
-                    q.pop();
-                }
-            }
-        } else if (d->is_deallocate) {
+        if (d->is_deallocate) {
             rare().names.confirm_close(d->client_name);
             wire::write_command_complete(out, "DEALLOCATE");
             wire::write_ready_for_query(out, s.status);
@@ -390,7 +442,6 @@ void relay::on_tag(std::string_view tag) {
     if (is("DISCARD ALL")) {
         s.unnamed = server_state::unnamed_unknown;
         if (rare_) {
-            rare_->custom_parameters.clear();
             rare_->pinned_by.clear();
         }
     }
@@ -405,10 +456,21 @@ void relay::on_tag(std::string_view tag) {
             suspect_ = suspect_ || tag == "RESET";
             break;
         case 'D':
+            if (is("DROP")) {
+                env_.statements.registry().note_ddl();
+            }
             suspect_ = suspect_ || is("DISCARD") || tag == "DO" || is("DECLARE") ||
                        (is_pinned() && (is("DROP") || is("DEALLOCATE")));
             break;
+        case 'A':
+            if (is("ALTER")) {
+                env_.statements.registry().note_ddl();
+            }
+            break;
         case 'C':
+            if (is("CREATE")) {
+                env_.statements.registry().note_ddl();
+            }
             suspect_ = suspect_ || is("CREATE") || tag == "CALL" || (is_pinned() && is("CLOSE"));
             break;
         case 'P':
@@ -445,7 +507,11 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     }
     s.status = status;
     const auto kind = q.front().kind;
+    const bool swallowed = q.front().action == reply::swallow;
     q.pop();
+    if (kind == request::sync && swallowed) {
+        return true;
+    }
     switch (kind) {
         case request::setup:
             blocked_ = false;
@@ -472,10 +538,17 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     if (q.empty() && !open_batch_ && at_boundary) {
         if (reset_seen_ && status != 'E' && !startup_->empty()) {
             reset_seen_ = false;
+            const auto target = rewrite::parameter_key(std::exchange(rare().reset_target, {}));
+            const auto sql = rewrite::restore_startup_sql(*startup_, target);
+            if (sql.empty()) {
+                sync_reported(to_client);
+                finish_batch(status, to_client, to_server);
+                return true;
+            }
             blocked_ = true;
             q.push(request::restoration, reply::swallow);
             ++s.batch;
-            wire::write_query(to_server.copied(), rewrite::restore_startup_sql(*startup_));
+            wire::write_query(to_server.copied(), sql);
             s.unnamed = 0;
             return true;
         }

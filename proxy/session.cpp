@@ -648,7 +648,8 @@ void session::on_server_events(backend::server_connection& connection, std::uint
         return;
     }
     note_activity();
-    if (maybe_release() || !relay_->is_blocked()) {
+    // What the client has sent meanwhile comes first: the connection may have been made ready just for that.
+    if ((held_.empty() && maybe_release()) || !relay_->is_blocked()) {
         if (!held_.empty() || !client_.reading() || client_eof_ || draining_) {
             resume();
         }
@@ -947,8 +948,10 @@ bool session::cancel_statement(std::function<void()> finished) {
 void session::cancel_finished() {
     --cancels_;
     if (phase_ == phase::serving && cancels_ == 0) {
-        maybe_release();
         resume();
+        if (phase_ == phase::serving) {
+            maybe_release();
+        }
     }
 }
 

@@ -92,6 +92,7 @@ void worker::configure(pool_entry& entry, const resolved_route& route) {
     const auto& r = *route.settings;
     entry.route = route.settings;
     entry.relay.max_prepared_statements = r.max_prepared_statements;
+    entry.relay.refuse_state = r.session_state == session_state_policy::refuse;
     entry.relay.max_message_size = runtime_->config().listen.max_message_size;
     auto target = std::make_shared<backend::server_target>();
     target->connection = route.connection;

@@ -137,7 +137,18 @@ std::string switch_parameters_sql(const parameter_set& from, const parameter_set
     return sql;
 }
 
-std::string restore_startup_sql(const parameter_set& startup) {
+std::string restore_startup_sql(const parameter_set& startup, std::string_view target) {
+    if (!target.empty()) {
+        parameter_set wanted = startup;
+        if (target != "*") {
+            const auto* const value = startup.find(target);
+            wanted = {};
+            if (value != nullptr) {
+                wanted.set(target, *value);
+            }
+        }
+        return switch_parameters_sql({}, wanted);
+    }
     if (startup.empty()) {
         return {};
     }

@@ -59,9 +59,9 @@ private:
 /// SQL that takes a server connection from one set to another; "" when there is nothing to do.
 std::string switch_parameters_sql(const parameter_set& from, const parameter_set& to);
 
-/// SQL that gives every parameter that is not set (any more) in the session its value of the startup packet:
-/// what RESET must return to.
-std::string restore_startup_sql(const parameter_set& startup);
+/// SQL that gives parameters their value of the startup packet: what RESET must return to. `target`: the one that was
+/// reset, or "*" for all; "" where that is not known: then every one that is not set in the session (any more).
+std::string restore_startup_sql(const parameter_set& startup, std::string_view target);
 
 /// SQL that lists the session's state, one row (kind, name, value) each. `custom`: parameters with a dot to ask for,
 /// since pg_settings does not list them. `user`: the role that the server connection logged in as.

@@ -59,6 +59,15 @@ std::string_view client_statements::name_of(std::uint64_t statement_id) const {
     return {};
 }
 
+statement_ptr client_statements::statement_of(std::uint64_t statement_id) const {
+    for (const auto& [name, held] : names_) {
+        if (held.visible && held.visible->id == statement_id) {
+            return held.visible;
+        }
+    }
+    return nullptr;
+}
+
 void client_statements::prepare(
     std::string_view name, statement_ptr statement, std::uint64_t batch
 ) {
@@ -112,7 +121,7 @@ server_statements::slot* server_statements::find(std::uint64_t id) noexcept {
 
 server_statements::slot& server_statements::add(std::uint64_t id, std::uint64_t batch) {
     auto& made = slots_[id];
-    made = slot{.number = next_number_++, .confirmed = false, .batch = batch, .used = batch};
+    made = slot{.number = next_number_++, .confirmed = false, .batch = batch, .used = batch, .ddl = 0, .stale = false};
     return made;
 }
 
@@ -151,6 +160,17 @@ std::optional<std::uint32_t> server_statements::evict(std::uint64_t batch) {
     const auto number = oldest->second.number;
     slots_.erase(oldest);
     return number;
+}
+
+std::vector<server_statements::named> server_statements::mark_stale(std::uint64_t batch) {
+    std::vector<named> found;
+    for (auto& [id, held] : slots_) {
+        if (held.used == batch) {
+            held.stale = true;
+            found.push_back({id, held.number});
+        }
+    }
+    return found;
 }
 
 std::string server_statement_name(std::uint32_t number) {

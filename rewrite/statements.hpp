@@ -10,6 +10,7 @@
 // Not thread-safe, but statement_registry.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -48,7 +49,14 @@ class statement_registry {
 public:
     statement_ptr intern(const std::string& key, std::string_view tail);
 
+    /// Grows with every DDL that passes through any session: a statement parsed before may mean something else now.
+    std::uint64_t ddl_seen() const noexcept { return ddl_.load(std::memory_order_relaxed); }
+
+    void note_ddl() noexcept { ddl_.fetch_add(1, std::memory_order_relaxed); }
+
 private:
+    std::atomic<std::uint64_t> ddl_{0};
+
     std::mutex mutex_;
     std::unordered_map<std::string, std::weak_ptr<const prepared_statement>> known_;
     std::uint64_t next_id_ = 1;
@@ -62,6 +70,8 @@ public:
 
     /// `context`: whatever else makes the same text another statement (the session's parameters).
     statement_ptr intern(std::string_view tail, std::uint64_t context);
+
+    statement_registry& registry() noexcept { return registry_; }
 
 private:
     static constexpr std::size_t max_entries = 4096;
@@ -79,6 +89,8 @@ public:
     bool is_unsettled(std::string_view name, std::uint64_t batch) const;
     /// A name of the statement; "" when it has none (any more).
     std::string_view name_of(std::uint64_t statement_id) const;
+    /// The statement with this number, among those that have a name here.
+    statement_ptr statement_of(std::uint64_t statement_id) const;
 
     /// Parse and Close as they are sent, in `batch` …
     void prepare(std::string_view name, statement_ptr statement, std::uint64_t batch);
@@ -113,6 +125,8 @@ public:
         bool confirmed = false;
         std::uint64_t batch = 0;  // in which its Parse was sent
         std::uint64_t used = 0;   // the batch that named it last
+        std::uint64_t ddl = 0;    // statement_registry::ddl_seen() when its Parse was sent
+        bool stale = false;       // its plan does not fit the catalogs any more
     };
 
     slot* find(std::uint64_t id) noexcept;
@@ -130,6 +144,14 @@ public:
 
     /// The least recently used slot that `batch` does not name: removed, and its number given back.
     std::optional<std::uint32_t> evict(std::uint64_t batch);
+
+    struct named {
+        std::uint64_t id = 0;
+        std::uint32_t number = 0;
+    };
+
+    /// Those that `batch` names, marked as stale.
+    std::vector<named> mark_stale(std::uint64_t batch);
 
 private:
     std::unordered_map<std::uint64_t, slot> slots_;

@@ -35,6 +35,7 @@ def alive(request):
     process = request.getfixturevalue("box") if "box" in request.fixturenames else None
     yield
     if process is not None:
+        process.close_clients()
         process.check_alive()
 
 

@@ -184,7 +184,9 @@ def test_malformed_messages_end_only_their_client(box, mode, name):
     client.send(malformed()[name])
     found = client.read_to_end(timeout=5)
     fields = [b for k, b in found if k == b"E"]
-    assert len(fields) == 1 and b"C08P01" in fields[0], found
+    # A length that could be one is over max_message_size: that is a limit's error.
+    codes = (b"C08P01", b"C54000") if "huge" in name else (b"C08P01",)
+    assert len(fields) == 1 and any(code in fields[0] for code in codes), found
     assert b"VFATAL" in fields[0]
     assert other.value("SELECT 1") == "1"
     other.terminate()
@@ -196,7 +198,7 @@ def test_malformed_messages_end_only_their_client(box, mode, name):
         b"Q\0\0\0\x09abcde",  # no terminator
         b"Q\0\0\0\x0aab\0cd\0",  # bytes behind it
         b"P\0\0\0\x06a\0",  # no text
-        b"P\0\0\0\x0d\0SELECT\0",  # no count
+        b"P\0\0\0\x0c\0SELECT\0",  # no count
         b"B\0\0\0\x06\0\0",
         b"B\0\0\0\x0a\0\0\0\0\xff\xff",  # a negative count
         b"B\0\0\0\x0e\0\0\0\0\0\1\x7f\xff\xff\xff",  # a value longer than the message

@@ -209,7 +209,7 @@ def test_unasked_messages(scripted):
     """Notice, ParameterStatus and NotificationResponse may come at any time, in a reply and between."""
     extra = (
         messages.error("00000", "by the way", "NOTICE", kind=b"N")
-        + messages.parameter_status("TimeZone", "Asia/Tokyo")
+        + messages.parameter_status("TimeZone", "UTC")
         + messages.message(b"A", struct.pack("!i", 1) + b"nobody\0listens\0")
     )
 

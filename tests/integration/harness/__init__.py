@@ -5,7 +5,7 @@ The binary under test is named by SIGNALBOX_BINARY (default: build/release/signa
 """
 
 from .certs import Certificates
-from .fake_server import FakeServer, FakeSession
+from .fake_server import FakeServer, FakeSession, ScramServer
 from .messages import error_fields
 from .postgres import Postgres
 from .raw_client import ConnectionClosed, RawClient
@@ -20,6 +20,7 @@ __all__ = [
     "FakeSession",
     "Postgres",
     "RawClient",
+    "ScramServer",
     "Signalbox",
     "error_fields",
     "eventually",

@@ -13,6 +13,9 @@ Login is `trust` unless `authenticate` is given. An exception in a script fails 
 unless it only says that the peer went away.
 """
 
+import base64
+import hashlib
+import hmac
 import socket
 import struct
 import threading
@@ -239,3 +242,63 @@ class FakeServer:
         self.close()
         if kind is None:
             assert not self.errors, "a script failed:\n" + "\n".join(self.errors)
+
+
+class ScramServer:
+    """The server's half of SCRAM-SHA-256, with everything about it adjustable.
+
+        FakeServer(authenticate=ScramServer("password", salt=b"x").authenticate)
+
+    `mechanisms` are offered in this order; `edit_first` and `edit_final` may change the messages that
+    go out. The client's proof is checked, so a wrong computation on its side is found.
+    """
+
+    def __init__(
+        self, password, salt=b"0123456789abcdef", iterations=4096, nonce="server-nonce",
+        mechanisms=("SCRAM-SHA-256",), edit_first=None, edit_final=None,
+    ):  # fmt: skip
+        self.password, self.salt, self.iterations, self.nonce = password, salt, iterations, nonce
+        self.mechanisms = mechanisms
+        self.edit_first, self.edit_final = edit_first, edit_final
+        self.chosen = []
+        self.proofs = []  # whether each proof was right
+
+    def authenticate(self, session):
+        offer = b"".join(messages.cstring(name) for name in self.mechanisms) + b"\0"
+        session.send(messages.authentication(10, offer))
+        kind, body = session.read_message()
+        assert kind == b"p", kind
+        mechanism, _, rest = body.partition(b"\0")
+        self.chosen.append(mechanism.decode())
+        client_first = rest[4:].decode()
+        bare = client_first.split(",", 2)[2]
+        client_nonce = dict(part.split("=", 1) for part in bare.split(","))["r"]
+        nonce = client_nonce + self.nonce
+        salt = base64.b64encode(self.salt).decode()
+        first = f"r={nonce},s={salt},i={self.iterations}"
+        if self.edit_first is not None:
+            first = self.edit_first(first)
+        session.send(messages.authentication(11, first.encode()))
+        kind, body = session.read_message()
+        assert kind == b"p", kind
+        without_proof, _, proof = body.decode().rpartition(",p=")
+        salted = hashlib.pbkdf2_hmac(
+            "sha256", self.password.encode(), self.salt, max(1, self.iterations)
+        )
+        client_key = hmac.digest(salted, b"Client Key", "sha256")
+        signed = f"{bare},{first},{without_proof}".encode()
+        signature = hmac.digest(hashlib.sha256(client_key).digest(), signed, "sha256")
+        expected = bytes(a ^ b for a, b in zip(client_key, signature))
+        right = base64.b64decode(proof) == expected and f",r={nonce}" in without_proof
+        self.proofs.append(right)
+        if not right:
+            text = f'password authentication failed for user "{session.startup["user"]}"'
+            session.send(messages.error("28P01", text, "FATAL"))
+            return False
+        server_key = hmac.digest(salted, b"Server Key", "sha256")
+        final = "v=" + base64.b64encode(hmac.digest(server_key, signed, "sha256")).decode()
+        if self.edit_final is not None:
+            final = self.edit_final(final)
+        session.send(messages.authentication(12, final.encode()))
+        session.greet()
+        return True

@@ -128,13 +128,15 @@ def _make_template():
         if role == "md5_user":
             script.append("RESET password_encryption")
     script += ["GRANT pg_read_all_stats TO app", "GRANT other TO app"]
-    script += ["GRANT SELECT ON pg_authid TO reader"]
     script += ["CREATE DATABASE app OWNER app", "CREATE DATABASE other OWNER app"]
+    # The rights on a shared catalog are each database's own.
+    rights = ["GRANT SELECT ON pg_authid, pg_shadow TO reader"]
     # Single-user mode ends a statement at a newline.
-    _run(
-        [BIN / "postgres", "--single", "-F", "-D", data, "postgres"],
-        text="\n".join(script) + "\n",
-    )
+    for database, lines in (("postgres", script), ("app", rights)):
+        _run(
+            [BIN / "postgres", "--single", "-F", "-D", data, database],
+            text="\n".join(lines) + "\n",
+        )
     _template = data
     return data
 

@@ -111,6 +111,7 @@ class Signalbox:
         self.log = self.folder / "log"
         self.addresses = []
         self._stopped = False
+        self._clients = []
         self._options = {"env": env, "nofile": nofile, "arguments": arguments}
         self.write_config(config)
         self._launch(**self._options)
@@ -132,6 +133,12 @@ class Signalbox:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 env={**os.environ, **(env or {})}, preexec_fn=prepare, start_new_session=True,
             )  # fmt: skip
+
+    def close_clients(self):
+        """Ends what raw() has opened: a test that failed must not hold a pool against the next."""
+        for client in self._clients:
+            client.terminate()
+        self._clients.clear()
 
     def check_alive(self):
         """Fails when the process has ended by itself, and starts it anew for the tests behind."""
@@ -216,6 +223,7 @@ class Signalbox:
             return
         code = self.process.poll()
         self._stopped = True
+        self.close_clients()
         assert code is None, (
             f"Signalbox ended by itself with {code}:\n{self.log_text()[-4000:]}"
         )
@@ -237,6 +245,7 @@ class Signalbox:
     def raw(self, database="transaction", user="app", password=None, tls=None, timeout=10, **startup):
         """A logged-in RawClient."""
         client = RawClient("127.0.0.1", self.port, tls=tls, timeout=timeout)
+        self._clients.append(client)
         client.login(user, database, password or ROLES.get(user), **startup)
         return client
 

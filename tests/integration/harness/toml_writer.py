@@ -17,7 +17,7 @@ def _value(value):
         return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_value(v) for v in value) + "]"
-    return json.dumps(str(value))  # a basic TOML string has JSON's escapes
+    return json.dumps(str(value), ensure_ascii=False)  # a basic TOML string has JSON's escapes
 
 
 def _is_tables(value):

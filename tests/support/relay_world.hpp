@@ -1,0 +1,273 @@
+// Relays without sockets: clients and server connections whose bytes are strings, driven as the session drives them.
+//
+// A client that needs a server connection takes the idle one that was given back last, or waits. Whatever arrives is
+// fed in chunks of `chunk` bytes (0: as a whole), so that each scenario can be run again cut at every byte.
+#pragma once
+
+#include <algorithm>
+#include <deque>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/relay.hpp"
+#include "tests/support/messages.hpp"
+
+namespace signalbox::tests {
+
+class relay_world;
+class test_client;
+
+class test_server {
+public:
+    explicit test_server(relay_world& world) : world_(world) {}
+
+    /// What has been sent to the server since the last call, as text.
+    std::string got();
+    /// The server's answer goes to whoever holds the connection.
+    void reply(std::string_view bytes);
+    bool is_idle() const noexcept { return holder == nullptr; }
+
+    proxy::server_state state;
+    test_client* holder = nullptr;
+    std::string received;   // not looked at yet
+    std::string held;       // of the server's bytes, not taken by the relay yet
+
+private:
+    relay_world& world_;
+};
+
+class test_client {
+public:
+    explicit test_client(relay_world& world);
+
+    void send(std::string_view bytes);
+    /// What has been sent to the client since the last call, as text.
+    std::string got();
+    /// The server connection breaks.
+    proxy::relay::loss lose_server();
+    /// The wait for a server connection ends without one.
+    void fail_wait();
+    /// Tries again where something was waited for.
+    void resume() { pump(); }
+
+    proxy::relay relay;
+    test_server* server = nullptr;
+    bool waits = false;
+    bool terminated = false;
+    bool fatal = false;
+    proxy::relay::server_step step = proxy::relay::server_step::fine;
+    std::size_t largest_output = 0;  // of one step, to either side
+    std::string received;            // not looked at yet
+    std::string held;                // of the client's bytes, not taken by the relay yet
+
+private:
+    friend class test_server;
+    friend class relay_world;
+
+    void pump();
+    bool acquire();
+    void maybe_release();
+    void on_server_bytes();
+    void deliver();
+
+    relay_world& world_;
+    proxy::outbox to_server_;
+    proxy::outbox to_client_;
+};
+
+class relay_world {
+public:
+    explicit relay_world(std::size_t chunk_bytes = 0, proxy::pool_mode mode = proxy::pool_mode::transaction)
+        : chunk(chunk_bytes) {
+        settings.mode = mode;
+    }
+
+    relay_world(const relay_world&) = delete;
+    relay_world& operator=(const relay_world&) = delete;
+
+    test_server& add_server() {
+        servers_.push_back(std::make_unique<test_server>(*this));
+        idle.push_back(servers_.back().get());
+        return *servers_.back();
+    }
+
+    test_client& add_client() {
+        clients_.push_back(std::make_unique<test_client>(*this));
+        return *clients_.back();
+    }
+
+    /// Feeds `bytes` to `take`, in chunks.
+    template <class Take>
+    void in_chunks(std::string_view bytes, Take take) const {
+        const std::size_t size = chunk == 0 ? std::max<std::size_t>(1, bytes.size()) : chunk;
+        for (std::size_t at = 0; at < bytes.size(); at += size) {
+            take(bytes.substr(at, size));
+        }
+    }
+
+    rewrite::parameter_set_ptr parameters(const std::vector<rewrite::parameter_set::item>& items) {
+        rewrite::parameter_set set;
+        for (const auto& [name, value] : items) {
+            set.set(name, value);
+        }
+        return environment.parameters.intern(set);
+    }
+
+    std::size_t chunk;
+    std::string login_role = "app";
+    rewrite::statement_registry registry;
+    proxy::relay_environment environment{registry};
+    proxy::relay_settings settings;
+    std::vector<test_server*> idle;  // the most recently used last
+
+private:
+    std::vector<std::unique_ptr<test_server>> servers_;
+    std::vector<std::unique_ptr<test_client>> clients_;
+};
+
+namespace detail {
+
+/// Takes the whole messages from the front of `stream`.
+inline std::string take_whole(std::string& stream) {
+    std::size_t at = 0;
+    while (stream.size() - at >= wire::header_bytes) {
+        const auto total = std::size_t{wire::load_u32(stream.data() + at + 1)} + 1;
+        if (stream.size() - at < total) {
+            break;
+        }
+        at += total;
+    }
+    auto whole = stream.substr(0, at);
+    stream.erase(0, at);
+    return whole;
+}
+
+}  // namespace detail
+
+inline std::string test_server::got() { return describe_client(detail::take_whole(received)); }
+
+inline std::string test_client::got() { return describe_server(detail::take_whole(received)); }
+
+inline void test_server::reply(std::string_view bytes) {
+    world_.in_chunks(bytes, [this](std::string_view part) {
+        if (holder == nullptr) {
+            throw std::logic_error("the server connection is idle: nobody takes " + describe_server(part));
+        }
+        held.append(part);
+        holder->on_server_bytes();
+    });
+}
+
+inline test_client::test_client(relay_world& world) : relay(world.environment, world.settings), world_(world) {}
+
+inline void test_client::send(std::string_view bytes) {
+    world_.in_chunks(bytes, [this](std::string_view part) {
+        held.append(part);
+        pump();
+    });
+}
+
+inline void test_client::deliver() {
+    largest_output = std::max({largest_output, to_server_.data().size(), to_client_.data().size()});
+    if (!to_server_.empty()) {
+        if (server == nullptr) {
+            throw std::logic_error("bytes for a server, and there is none");
+        }
+        server->received.append(to_server_.data());
+        to_server_.clear();
+    }
+    received.append(to_client_.data());
+    to_client_.clear();
+}
+
+inline bool test_client::acquire() {
+    if (world_.idle.empty()) {
+        waits = true;
+        return false;
+    }
+    waits = false;
+    server = world_.idle.back();
+    world_.idle.pop_back();
+    server->holder = this;
+    relay.attach(server->state, world_.login_role, to_server_, to_client_);
+    deliver();
+    return true;
+}
+
+inline void test_client::pump() {
+    while (!terminated && !fatal && step == proxy::relay::server_step::fine) {
+        const auto taken = relay.on_client(held, to_server_, to_client_);
+        const auto demand = relay.demanded();
+        deliver();
+        held.erase(0, taken);
+        if (demand == proxy::relay::demand::terminate) {
+            terminated = true;
+        } else if (demand == proxy::relay::demand::fatal) {
+            fatal = true;
+        } else if (demand == proxy::relay::demand::server) {
+            if (!acquire()) {
+                break;
+            }
+            continue;
+        }
+        if (taken == 0 || held.empty()) {
+            break;
+        }
+    }
+    maybe_release();
+}
+
+inline void test_client::maybe_release() {
+    if (server == nullptr || !relay.may_release() || !server->held.empty()) {
+        return;
+    }
+    if (!server->state.requests.empty() || server->state.status != 'I') {
+        throw std::logic_error("released while something was under way");
+    }
+    relay.detach();
+    world_.idle.push_back(server);
+    server->holder = nullptr;
+    server = nullptr;
+}
+
+inline void test_client::on_server_bytes() {
+    auto& s = *server;
+    std::size_t consumed = 0;
+    step = relay.on_server(s.held, to_client_, to_server_, consumed);
+    deliver();
+    s.held.erase(0, consumed);
+    if (step != proxy::relay::server_step::fine) {
+        return;
+    }
+    maybe_release();
+    if (!relay.is_blocked()) {
+        pump();
+    }
+}
+
+inline proxy::relay::loss test_client::lose_server() {
+    auto& lost = *server;
+    const auto outcome = relay.server_lost(
+        {.severity = "ERROR", .sqlstate = "08006", .message = "lost", .detail = {}, .hint = {}}, to_client_
+    );
+    step = proxy::relay::server_step::fine;
+    lost.holder = nullptr;  // closed: it is not given back
+    lost.held.clear();
+    server = nullptr;
+    deliver();
+    if (outcome != proxy::relay::loss::close_client) {
+        pump();
+    }
+    return outcome;
+}
+
+inline void test_client::fail_wait() {
+    waits = false;
+    relay.fail_waiting({.severity = "ERROR", .sqlstate = "53300", .message = "none free", .detail = {}, .hint = {}});
+    pump();
+}
+
+}  // namespace signalbox::tests
