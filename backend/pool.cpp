@@ -261,7 +261,9 @@ void pool::open_as_needed(bool for_minimum) {
             return;
         }
         if (now < group_->next_attempt_) {
-            schedule_retry(group_->next_attempt_);
+            if (!for_minimum) {
+                schedule_retry(group_->next_attempt_);
+            }
             return;
         }
         // A dead target is knocked at by one, however many wait.
@@ -411,7 +413,7 @@ void pool::maintain() {
             ++i;
         }
     }
-    if (worker_ == 0) {
+    for (auto missing = settings.min_size; missing > 0 && group_->total_.load() < settings.min_size; --missing) {
         open_as_needed(true);
     }
 }

@@ -230,7 +230,8 @@ bool login::read_parameters(const wire::startup_message& msg) {
 bool login::check_limits() {
     auto& shared = home_.shared();
     const auto& limits = runtime_->config().listen;
-    if (shared.clients.load() > limits.max_clients) {
+    owner_.admitted_ = true;
+    if (shared.clients.fetch_add(1) >= limits.max_clients) {
         refuse(
             wire::sqlstate::too_many_connections,
             "sorry, too many clients already",

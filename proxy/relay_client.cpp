@@ -72,7 +72,7 @@ bool relay::check_header(char type, std::uint32_t length) {
             "invalid frontend message type " + std::to_string(static_cast<unsigned char>(type))
         );
     }
-    if (length < 4) {
+    if (static_cast<std::int32_t>(length) < 4) {
         return protocol_error("invalid message length");
     }
     if (length > settings_.max_message_size) {
@@ -174,7 +174,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
                 drop(m);
                 return taken::all;
             case cm::sync:
-                if (!lost_) {
+                if (!lost_ && m.total == wire::header_bytes) {
                     wire::write_ready_for_query(to_client.copied(), 'I');
                     drop(m);
                     return taken::all;

@@ -13,6 +13,8 @@ namespace signalbox::proxy {
 namespace {
 
 constexpr auto closing_timeout = std::chrono::seconds{2};
+/// How long a server has to end a statement that was cancelled because of query_timeout.
+constexpr auto cancel_grace = std::chrono::seconds{5};
 constexpr auto hold_notice_after = std::chrono::seconds{5};
 /// A client that does not read what is made for it (not what a server sends) is not read from beyond this.
 constexpr std::size_t max_pending_bytes = std::size_t{1} << 20U;
@@ -27,12 +29,16 @@ session::session(worker& owner, std::uint64_t id, int fd, const backend::socket_
     : owner_(owner), id_(id), client_(fd) {
     const bool is_local = from.family() == AF_UNIX;
     login_ = std::make_unique<login>(*this, owner, backend::address_text(from), is_local);
-    ++owner_.shared().clients;
 }
 
-session::~session() {
+session::~session() { leave_counts(); }
+
+/// Its place is free for another client, even while it has not closed its socket yet.
+void session::leave_counts() noexcept {
     auto& shared = owner_.shared();
-    --shared.clients;
+    if (std::exchange(admitted_, false)) {
+        --shared.clients;
+    }
     if (counted_) {
         if (!counted_->user.empty()) {
             shared.per_user.remove(counted_->user);
@@ -43,6 +49,7 @@ session::~session() {
         if (!counted_->address.empty()) {
             shared.per_address.remove(counted_->address);
         }
+        counted_.reset();
     }
 }
 
@@ -245,6 +252,7 @@ void session::close_quietly() {
 /// read and dropped. Closing with unread input would reset the connection, and the client might lose our last words.
 void session::begin_closing() {
     give_back_server();
+    leave_counts();
     phase_ = phase::closing;
     held_ = std::string{};
     timer_.start(
@@ -859,7 +867,11 @@ void session::schedule_timer() {
         }
     };
     const auto& r = *pool_->route;
-    consider(r.query_timeout, was_busy_ && !query_cancelled_, busy_since_);
+    if (query_cancelled_) {
+        next = cancelled_at_ + cancel_grace;
+    } else {
+        consider(r.query_timeout, was_busy_, busy_since_);
+    }
     consider(r.transaction_timeout, was_in_block_, block_since_);
     consider(r.idle_transaction_timeout, !was_busy_ && was_in_block_, idle_since_);
     consider(r.client_idle_timeout, !was_busy_ && !was_in_block_, idle_since_);
@@ -917,18 +929,38 @@ void session::on_timer() {
         expire(wire::sqlstate::idle_session_timeout, "terminating connection due to idle-session timeout");
         return;
     }
+    if (was_busy_ && query_cancelled_ && server_ && now >= cancelled_at_ + cancel_grace) {
+        cancels_ = 0;  // a call that is still under way finds nothing to do
+        server_failed("it did not answer a cancel request (query_timeout)");
+        return;
+    }
     if (was_busy_ && !query_cancelled_ && due(r.query_timeout, busy_since_)) {
         query_cancelled_ = true;
+        cancelled_at_ = now;
         log::info(
             "query_timeout: statement cancelled",
             {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}}
         );
         cancel_statement([] {});
     }
-    schedule_timer();
+    if (phase_ == phase::serving) {
+        schedule_timer();
+    }
 }
 
 bool session::cancel_statement(std::function<void()> finished) {
+    if (phase_ == phase::serving && ticket_ != 0) {  // it waits for a server connection: nothing has been sent
+        pool_->pool->cancel_wait(std::exchange(ticket_, 0));
+        fail_wait(
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::query_canceled},
+             .message = "canceling statement due to user request",
+             .detail = "It was waiting for a server connection.",
+             .hint = {}}
+        );
+        finished();
+        return true;
+    }
     if (!server_ || !relay_->is_busy()) {
         return false;
     }
@@ -946,6 +978,9 @@ bool session::cancel_statement(std::function<void()> finished) {
 }
 
 void session::cancel_finished() {
+    if (cancels_ == 0) {
+        return;
+    }
     --cancels_;
     if (phase_ == phase::serving && cancels_ == 0) {
         resume();

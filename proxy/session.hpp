@@ -67,6 +67,7 @@ private:
     bool send_to_client(std::string_view bytes);
     void fatal(const wire::report& why);
     void begin_closing();
+    void leave_counts() noexcept;
     void finish();
 
     // Login.
@@ -110,11 +111,13 @@ private:
     backend::time_point busy_since_;
     backend::time_point block_since_;
     backend::time_point idle_since_;
+    backend::time_point cancelled_at_;
     int cancels_ = 0;
     bool in_pump_ = false;
     bool wait_noticed_ = false;
     bool client_eof_ = false;
     bool draining_ = false;
+    bool admitted_ = false;  // counted towards max_clients
     bool was_busy_ = false;
     bool was_in_block_ = false;
     bool query_cancelled_ = false;

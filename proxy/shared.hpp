@@ -11,6 +11,7 @@
 
 #include "backend/pool.hpp"
 #include "backend/work_pool.hpp"
+#include "rewrite/parameters.hpp"
 #include "rewrite/statements.hpp"
 #include "wire/scram.hpp"
 
@@ -70,7 +71,26 @@ struct shared_state {
         return group;
     }
 
+    /// What servers report under a set of startup parameters, by pool and parameters.
+    std::shared_ptr<const rewrite::parameter_set> find_profile(const std::string& key) {
+        const std::lock_guard lock{profiles_mutex_};
+        const auto it = profiles_.find(key);
+        return it == profiles_.end() ? nullptr : it->second;
+    }
+
+    void remember_profile(const std::string& key, const std::shared_ptr<const rewrite::parameter_set>& reported) {
+        const std::lock_guard lock{profiles_mutex_};
+        if (profiles_.size() >= max_profiles) {
+            profiles_.clear();
+        }
+        profiles_[key] = reported;
+    }
+
 private:
+    static constexpr std::size_t max_profiles = 4096;
+
+    std::mutex profiles_mutex_;
+    std::map<std::string, std::shared_ptr<const rewrite::parameter_set>> profiles_;
     std::mutex groups_mutex_;
     std::map<std::string, std::shared_ptr<backend::pool_group>> groups_;
 };

@@ -173,8 +173,10 @@ pool_entry* worker::find_auth_pool(const resolved_route& route, const std::strin
     return entry;
 }
 
+namespace {
+
 /// A set of startup parameters without application_name, which the server reports as it was given.
-static rewrite::parameter_set profile_key(const rewrite::parameter_set& startup) {
+rewrite::parameter_set without_application_name(const rewrite::parameter_set& startup) {
     auto key = startup;
     const auto* const name = key.find("application_name");
     if (name != nullptr && is_plain_ascii(*name)) {
@@ -183,10 +185,25 @@ static rewrite::parameter_set profile_key(const rewrite::parameter_set& startup)
     return key;
 }
 
+std::string shared_profile_key(const std::string& pool, const rewrite::parameter_set& startup) {
+    std::string key = pool;
+    for (const auto& [name, value] : startup.items()) {
+        key += '\0' + name + '\0' + value;
+    }
+    return key;
+}
+
+}  // namespace
+
 rewrite::parameter_set_ptr worker::find_profile(pool_entry& pool, const rewrite::parameter_set& startup) {
-    const auto it = pool.profiles.find(environment_.parameters.intern(profile_key(startup)));
+    const auto key = environment_.parameters.intern(without_application_name(startup));
+    auto it = pool.profiles.find(key);
     if (it == pool.profiles.end()) {
-        return nullptr;
+        const auto shared = shared_.find_profile(shared_profile_key(pool.pool->group().name(), *key));
+        if (!shared) {
+            return nullptr;
+        }
+        it = pool.profiles.emplace(key, environment_.parameters.intern(*shared)).first;
     }
     const auto* const name = startup.find("application_name");
     const auto* const known = it->second->find("application_name");
@@ -205,7 +222,9 @@ void worker::remember_profile(
     if (pool.profiles.size() >= max_profiles) {
         pool.profiles.clear();
     }
-    pool.profiles[environment_.parameters.intern(profile_key(startup))] = reported;
+    const auto key = environment_.parameters.intern(without_application_name(startup));
+    pool.profiles[key] = reported;
+    shared_.remember_profile(shared_profile_key(pool.pool->group().name(), *key), reported);
 }
 
 bool worker::on_idle_bytes(backend::server_connection& connection, std::string_view bytes) {

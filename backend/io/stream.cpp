@@ -124,7 +124,7 @@ stream::received stream::read(io_scratch& scratch) {
     }
     tls_->feed({room, static_cast<std::size_t>(n)});
     scratch.cipher_out.clear();
-    const auto done = tls_->decrypt(scratch.plain.get(), io_scratch::read_bytes, scratch.cipher_out);
+    const auto done = tls_->decrypt(scratch.plain.get(), io_scratch::plain_bytes, scratch.cipher_out);
     // TLS 1.3 may answer (a key update); an alert on failure leaves the same way.
     if (!scratch.cipher_out.empty() && !send_now(scratch.cipher_out)) {
         return {{}, io_status::failed};
@@ -156,7 +156,7 @@ io_status stream::handshake(io_scratch& scratch, std::string_view& early) {
     }
     if (state == tls_engine::state::ready) {
         scratch.cipher_out.clear();
-        const auto done = tls_->decrypt(scratch.plain.get(), io_scratch::read_bytes, scratch.cipher_out);
+        const auto done = tls_->decrypt(scratch.plain.get(), io_scratch::plain_bytes, scratch.cipher_out);
         early = {scratch.plain.get(), done.bytes};
         return done.status == tls_engine::state::failed ? io_status::failed : io_status::ok;
     }

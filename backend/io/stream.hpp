@@ -20,7 +20,11 @@ namespace signalbox::backend {
 struct io_scratch {
     static constexpr std::size_t read_bytes = std::size_t{128} * 1024;
 
-    std::unique_ptr<char[]> plain = std::make_unique<char[]>(read_bytes);
+    /// What one read can decrypt to: OpenSSL may hold the beginning of a record (at most 16 KiB and its header) from
+    /// the read before. All of it must fit, so that nothing stays inside OpenSSL without a socket event to come.
+    static constexpr std::size_t plain_bytes = read_bytes + std::size_t{32} * 1024;
+
+    std::unique_ptr<char[]> plain = std::make_unique<char[]>(plain_bytes);
     std::unique_ptr<char[]> cipher = std::make_unique<char[]>(read_bytes);
     std::string cipher_out;
 };

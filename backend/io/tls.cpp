@@ -216,11 +216,6 @@ tls_engine::decrypted tls_engine::decrypt(char* room, std::size_t size, std::str
             return done;
         }
         done.bytes += n;
-        // All records of one chunk fit into a room as large as the chunk: the loop ends at `again`, or here when
-        // the room is full to the byte and nothing is left to read.
-        if (done.bytes == size && in_.empty() && SSL_pending(ssl_.get()) == 0) {
-            break;
-        }
     }
     done.status = state::ready;
     return done;

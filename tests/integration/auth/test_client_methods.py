@@ -31,10 +31,15 @@ def verifier(password, salt=b"saltsaltsaltsalt", rounds=4096):
 def config_with_rules(pg):
     """Every method at once: the name of a user says how he logs in."""
     names = {
-        "trust_client": "trust", "password_client": "password", "md5_client": "md5",
-        "scram_client": "scram-sha-256", "cert_client": "cert", "app": "scram-sha-256",
-        "verifier_client": "scram-sha-256", "md5_verifier_client": "md5",
-    }  # fmt: skip
+        "trust_client": "trust",
+        "password_client": "password",
+        "md5_client": "md5",
+        "scram_client": "scram-sha-256",
+        "cert_client": "cert",
+        "app": "scram-sha-256",
+        "verifier_client": "scram-sha-256",
+        "md5_verifier_client": "md5",
+    }
     users = [{"name": name, "password": "app"} for name in names if "verifier" not in name]
     users.append({"name": "verifier_client", "verifier": verifier(ROLES["app"])})
     digest = hashlib.md5((ROLES["app"] + "md5_verifier_client").encode()).hexdigest()
@@ -45,11 +50,19 @@ def config_with_rules(pg):
     ]
     rules.insert(
         0,
-        {"type": "host", "database": "statement", "user": "app", "address": "127.0.0.0/8", "method": "trust"},
+        {
+            "type": "host",
+            "database": "statement",
+            "user": "app",
+            "address": "127.0.0.0/8",
+            "method": "trust",
+        },
     )
     rules.append({"type": "hostssl", "database": "all", "user": "tls_client", "method": "trust"})
     users.append({"name": "tls_client", "password": "app"})
-    return standard_config(pg, {"auth": {"method": "scram-sha-256", "rules": rules}, "users": users})
+    return standard_config(
+        pg, {"auth": {"method": "scram-sha-256", "rules": rules}, "users": users}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +157,15 @@ def conversation(port, user, password, answer):
                 )
             elif code == 11:
                 fields = dict(part.split("=", 1) for part in data.decode().split(","))
-                out.append((kind, code, sorted(fields), fields["i"], {k: len(v) for k, v in fields.items()}))
+                out.append(
+                    (
+                        kind,
+                        code,
+                        sorted(fields),
+                        fields["i"],
+                        {k: len(v) for k, v in fields.items()},
+                    )
+                )
                 client.send(messages.password(scram.final(data)))
                 answer.append(fields["s"])
             else:
@@ -308,7 +329,9 @@ def test_tls_ends_cleanly(tls_boxes):
 # --- SCRAM, the client's messages bent
 
 
-def scram_login(port, first, final=None, mechanism="SCRAM-SHA-256", length=None, user="scram_client"):
+def scram_login(
+    port, first, final=None, mechanism="SCRAM-SHA-256", length=None, user="scram_client"
+):
     """Sends the given client-first and client-final; what the server says in the end."""
     client = RawClient("127.0.0.1", port)
     client.send(messages.startup(user, "transaction"))
@@ -356,7 +379,9 @@ def test_bent_first_messages(box, first):
     assert fields["C"] in {"08P01", "28P01", "28000", "0A000"}, fields
 
 
-@pytest.mark.parametrize("mechanism", ["", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "scram-sha-256"])
+@pytest.mark.parametrize(
+    "mechanism", ["", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "scram-sha-256"]
+)
 def test_other_mechanisms(box, mechanism):
     """Over plain TCP there is no -PLUS either."""
     kind, _ = scram_login(box.port, b"n,,n=,r=nonce", mechanism=mechanism)
@@ -367,7 +392,10 @@ def test_other_mechanisms(box, mechanism):
 def test_wrong_inner_lengths(box, length):
     """-1 means that no first message is there yet; whatever comes of it, nobody is let in."""
     kind, body = scram_login(box.port, b"n,,n=,r=nonce", length=length)
-    assert (kind == b"E") or (length == -1 and struct.unpack_from("!i", body)[0] == 11), (kind, body)
+    assert (kind == b"E") or (length == -1 and struct.unpack_from("!i", body)[0] == 11), (
+        kind,
+        body,
+    )
 
 
 def bend(edit):

@@ -27,7 +27,11 @@ def works(box, database="transaction"):
     try:
         found = client.query("SELECT current_user")
         errors = [body for kind, body in found if kind == b"E"]
-        return ServerError({"M": errors[0].decode()}) if errors else client.value("SELECT current_user")
+        return (
+            ServerError({"M": errors[0].decode()})
+            if errors
+            else client.value("SELECT current_user")
+        )
     finally:
         client.terminate()
 
@@ -42,9 +46,13 @@ def test_methods(pg, start_box, user):
 def test_certificate(pg, start_box):
     certificate, key = pg.certificates.client("cert_user")
     connection = connection_to(
-        "cert_user", ssl_mode="verify-full", ssl_certificate_authority=str(pg.certificates.ca),
-        ssl_certificate=str(certificate), ssl_key="cert_key", host="localhost",
-    )  # fmt: skip
+        "cert_user",
+        ssl_mode="verify-full",
+        ssl_certificate_authority=str(pg.certificates.ca),
+        ssl_certificate=str(certificate),
+        ssl_key="cert_key",
+        host="localhost",
+    )
     changes = {"secrets": {"cert_key": {"file": str(key)}}}
     box = start_box(standard_config(pg, changes, connection=connection))
     assert works(box) == "cert_user"
@@ -84,9 +92,14 @@ def test_sslmodes_with_tls(pg, start_box):
     for mode in (*expected, "verify-ca", "verify-full"):
         ca = {"ssl_certificate_authority": str(pg.certificates.ca)} if "verify" in mode else {}
         connections[mode] = {
-            "type": "postgres", "host": "localhost", "port": pg.port, "user": "app",
-            "password": "app", "ssl_mode": mode, **ca,
-        }  # fmt: skip
+            "type": "postgres",
+            "host": "localhost",
+            "port": pg.port,
+            "user": "app",
+            "password": "app",
+            "ssl_mode": mode,
+            **ca,
+        }
         routes[mode] = {"connection": mode}
     box = start_box(standard_config(pg, {"connections": connections}, routes=routes))
     for mode in connections:
@@ -97,7 +110,14 @@ def test_sslmodes_with_tls(pg, start_box):
 
 
 @pytest.mark.parametrize(
-    "mode, ok", [("disable", True), ("allow", True), ("prefer", True), ("require", False), ("verify-full", False)]
+    "mode, ok",
+    [
+        ("disable", True),
+        ("allow", True),
+        ("prefer", True),
+        ("require", False),
+        ("verify-full", False),
+    ],
 )
 def test_sslmodes_without_tls(plain_pg, start_box, mode, ok):
     connection = {"ssl_mode": mode}
@@ -115,9 +135,13 @@ def test_fallbacks(pg, start_box):
     routes, connections = {}, {}
     for mode, user in (("allow", "ssl_user"), ("prefer", "nossl_user")):
         connections[mode] = {
-            "type": "postgres", "host": "127.0.0.1", "port": pg.port, "user": user,
-            "password": user, "ssl_mode": mode,
-        }  # fmt: skip
+            "type": "postgres",
+            "host": "127.0.0.1",
+            "port": pg.port,
+            "user": user,
+            "password": user,
+            "ssl_mode": mode,
+        }
         routes[mode] = {"connection": mode}
     box = start_box(standard_config(pg, {"connections": connections}, routes=routes))
     for mode, user in (("allow", "ssl_user"), ("prefer", "nossl_user")):
@@ -200,7 +224,13 @@ def test_auth_query_with_users_of_the_configuration(pg, start_box):
 
 
 def test_auth_query_that_fails_lets_nobody_in(pg, start_box):
-    for query in ("SELECT nonsense", "SELECT rolname FROM pg_roles WHERE rolname = $1", "DELETE FROM x"):
+    for query in (
+        "SELECT nonsense($1)",
+        "SELECT rolname, NULL FROM pg_roles WHERE rolname = $1",
+        "SELECT rolname, rolpassword FROM pg_authid WHERE rolname <> $1",
+        "SELECT $1::text, ''",
+        "DELETE FROM pg_authid WHERE rolname = $1 RETURNING rolname, rolpassword",
+    ):
         config = standard_config(pg, {"users": None}, route={**AUTH, **SHORT, "auth_query": query})
         box = start_box(config)
         with pytest.raises(ServerError):

@@ -69,20 +69,18 @@ def test_bytes_behind_the_gssenc_request(box):
     assert box.raw("transaction").value("SELECT 1") == "1"
 
 
-@pytest.mark.parametrize("first, second", [(GSSENC_REQUEST, SSL_REQUEST), (SSL_REQUEST, GSSENC_REQUEST)])
-def test_gssenc_and_ssl_requests_in_a_row(box, first, second):
+def test_a_gssenc_request_inside_tls_is_refused(box):
+    """As PostgreSQL does: there is nothing left to negotiate."""
+    client = fresh(box, tls=tls_context(client_certificates().ca))
+    client.send(GSSENC_REQUEST)
+    no_login(client)
+
+
+def test_a_gssenc_request_and_then_tls(box):
     client = fresh(box)
-    client.send(first)
-    if first == SSL_REQUEST:
-        assert client.read_exact(1) == b"S"
-        client.socket = tls_context(client_certificates().ca).wrap_socket(
-            client.socket, server_hostname="localhost"
-        )
-        client.send(second)
-        assert client.read_exact(1) == b"N"
-    else:
-        assert client.read_exact(1) == b"N"
-        client.start_tls(tls_context(client_certificates().ca))
+    client.send(GSSENC_REQUEST)
+    assert client.read_exact(1) == b"N"
+    client.start_tls(tls_context(client_certificates().ca))
     client.login("app", "transaction", ROLES["app"])
     assert client.value("SELECT 1") == "1"
     client.terminate()
@@ -181,7 +179,10 @@ def test_newer_minor_versions_are_negotiated(pg, box, mode, minor):
         client.terminate()
     assert len(said[1]) == 1
     # The newest minor version that is spoken, and no option that is not understood.
-    assert struct.unpack("!ii", said[1][0]) == (0, 0) or struct.unpack("!ii", said[1][0]) == (0x30000, 0)
+    assert struct.unpack("!ii", said[1][0]) == (0, 0) or struct.unpack("!ii", said[1][0]) == (
+        0x30000,
+        0,
+    )
     assert said[1] == said[0]
 
 
@@ -223,7 +224,9 @@ def test_options(pg, box, mode, options, name, value):
         client.terminate()
 
 
-@pytest.mark.parametrize("options", ["-c =x", "-c", "-c work_mem", "--=1", "-z", "nonsense", "-c a b=c"])
+@pytest.mark.parametrize(
+    "options", ["-c =x", "-c", "-c work_mem", "--=1", "-z", "nonsense", "-c a b=c"]
+)
 def test_bent_options_fail_as_on_the_server(pg, box, mode, options):
     found = []
     for port, database in ((pg.port, "app"), (box.port, mode)):
@@ -256,9 +259,17 @@ def test_startup_parameters_once_more(box):
     client = fresh(box)
     body = b"".join(
         messages.cstring(part)
-        for part in ("user", "app", "database", "transaction", "application_name", "first",
-                     "application_name", "second")
-    )  # fmt: skip
+        for part in (
+            "user",
+            "app",
+            "database",
+            "transaction",
+            "application_name",
+            "first",
+            "application_name",
+            "second",
+        )
+    )
     client.send(struct.pack("!ii", 9 + len(body), messages.VERSION_3) + body + b"\0")
     client.authenticate("app", ROLES["app"])
     assert client.value("SHOW application_name") == "second"

@@ -93,7 +93,9 @@ BINARY_ROW = struct.pack("!hii", 2, 4, 7) + struct.pack("!i", 5) + b"seven"
 STREAMS = {
     # --- simple queries
     "select": Stream(queries("SELECT 1", "SELECT * FROM items ORDER BY id")),
-    "no_rows_and_no_columns": Stream(queries("SELECT 1 WHERE false", "SELECT", "SELECT FROM items")),
+    "no_rows_and_no_columns": Stream(
+        queries("SELECT 1 WHERE false", "SELECT", "SELECT FROM items")
+    ),
     "empty_queries": Stream(
         queries("", ";", ";;", "-- nothing", "/* nothing /* at all */ */", "  \n\t ")
     ),
@@ -109,7 +111,9 @@ STREAMS = {
             "SHOW server_version_num",
         )
     ),
-    "syntax_error": Stream(queries("SELEKT 1", "SELECT 1 FROM", "SELECT 'unterminated", "SELECT 2")),
+    "syntax_error": Stream(
+        queries("SELEKT 1", "SELECT 1 FROM", "SELECT 'unterminated", "SELECT 2")
+    ),
     "error_positions": Stream(
         queries("SELECT nope FROM items", "SELECT * FROM no_such_table", "SELECT no_such_fn(1)")
     ),
@@ -150,7 +154,7 @@ STREAMS = {
     ),
     "quotes_and_comments": Stream(
         queries(
-            "SELECT 'a;b', $$c;d$$, $t$e;$$f$t$, \"column;name\" FROM (SELECT 1 AS \"column;name\") q",
+            'SELECT \'a;b\', $$c;d$$, $t$e;$$f$t$, "column;name" FROM (SELECT 1 AS "column;name") q',
             "SELECT 1 -- ; SELECT 2",
             "SELECT /* ; /* ; */ ; */ 1; SELECT E'\\';' || 'x'",
             "SELECT U&'d\\0061t\\+000061', U&\"d\\0061ta\" FROM (SELECT 1 AS data) q",
@@ -175,7 +179,9 @@ STREAMS = {
     "transaction_warnings": Stream(
         queries("COMMIT", "ROLLBACK", "BEGIN", "BEGIN", "END", "SAVEPOINT s", "COMMIT AND CHAIN")
     ),
-    "transaction_chain": Stream(queries("BEGIN", "SELECT 1", "COMMIT AND CHAIN", "SELECT 2", "ABORT")),
+    "transaction_chain": Stream(
+        queries("BEGIN", "SELECT 1", "COMMIT AND CHAIN", "SELECT 2", "ABORT")
+    ),
     "two_phase": Stream(
         queries(
             "BEGIN",
@@ -292,7 +298,11 @@ STREAMS = {
         b"".join(run(f"SELECT {i} / ({i} % 2)") + run(f"SELECT {i}") + sync() for i in range(8))
     ),
     "query_after_error_before_sync": Stream(
-        run("SELECT 1/0") + query("SELECT 'skipped'") + run("SELECT 'too'") + sync() + query("SELECT 2")
+        run("SELECT 1/0")
+        + query("SELECT 'skipped'")
+        + run("SELECT 'too'")
+        + sync()
+        + query("SELECT 2")
     ),
     "wrong_parameter_count": Stream(
         parse("SELECT $1::int, $2::int", "w") + again("w", 1) + sync() + again("w", 1, 2) + sync()
@@ -314,18 +324,22 @@ STREAMS = {
         parse("SELECT $1::int4, $2::text, $3::bytea, $4::timestamptz", "b", [INT4, TEXT, BYTEA])
         + bind(
             [struct.pack("!i", 7), "t", b"\0\1\xff", "2020-02-02 02:02:02+00"],
-            statement="b", formats=[1, 1, 1, 0], result_formats=[1],
+            statement="b",
+            formats=[1, 1, 1, 0],
+            result_formats=[1],
         )
         + describe_portal()
         + execute()
         + bind(
             [struct.pack("!i", -1), None, b"", None],
-            statement="b", formats=[1, 0, 1, 0], result_formats=[1, 0, 1, 0],
+            statement="b",
+            formats=[1, 0, 1, 0],
+            result_formats=[1, 0, 1, 0],
         )
         + describe_portal()
         + execute()
         + sync()
-    ),  # fmt: skip
+    ),
     "parameter_types": Stream(
         parse("SELECT $1, $2", "unknown_types")
         + describe_statement("unknown_types")
@@ -358,10 +372,13 @@ STREAMS = {
         + sync()
     ),
     "transaction_in_one_pipeline": Stream(
-        run("BEGIN") + run("INSERT INTO target VALUES (1, 'a')") + run("COMMIT") + run("SELECT 1/0")
+        run("BEGIN")
+        + run("INSERT INTO target VALUES (1, 'a')")
+        + run("COMMIT")
+        + run("SELECT 1/0")
         + sync()
         + query("SELECT count(*) FROM target")
-    ),  # fmt: skip
+    ),
     "open_transaction_across_pipelines": Stream(
         run("BEGIN") + run("INSERT INTO target VALUES (1, 'a')") + sync(),
         Wait(b"Z"),
@@ -396,19 +413,40 @@ STREAMS = {
         again("", "third") + sync(),
     ),
     "unnamed_replaced": Stream(
-        parse("SELECT 1") + parse("SELECT 2") + again("") + sync() + parse("SELEKT") + sync()
-        + again("") + sync()
-    ),  # fmt: skip
+        parse("SELECT 1")
+        + parse("SELECT 2")
+        + again("")
+        + sync()
+        + parse("SELEKT")
+        + sync()
+        + again("")
+        + sync()
+    ),
     "unnamed_closed": Stream(
-        parse("SELECT 1") + close_statement() + sync() + again("") + sync() + close_statement() + sync()
+        parse("SELECT 1")
+        + close_statement()
+        + sync()
+        + again("")
+        + sync()
+        + close_statement()
+        + sync()
     ),
     "parse_twice": Stream(
-        parse("SELECT 1", "twice") + sync() + parse("SELECT 2", "twice") + sync() + again("twice") + sync()
+        parse("SELECT 1", "twice")
+        + sync()
+        + parse("SELECT 2", "twice")
+        + sync()
+        + again("twice")
+        + sync()
     ),
     "parse_twice_in_one_pipeline": Stream(
-        parse("SELECT 1", "twice") + parse("SELECT 2", "twice") + again("twice") + sync()
-        + again("twice") + sync()
-    ),  # fmt: skip
+        parse("SELECT 1", "twice")
+        + parse("SELECT 2", "twice")
+        + again("twice")
+        + sync()
+        + again("twice")
+        + sync()
+    ),
     "parse_close_parse": Stream(
         parse("SELECT 1", "n")
         + close_statement("n")
@@ -421,16 +459,33 @@ STREAMS = {
         + sync()
     ),
     "failed_parse_registers_nothing": Stream(
-        parse("SELEKT", "n") + sync() + again("n") + sync() + parse("SELECT 1", "n") + again("n") + sync()
+        parse("SELEKT", "n")
+        + sync()
+        + again("n")
+        + sync()
+        + parse("SELECT 1", "n")
+        + again("n")
+        + sync()
     ),
     "skipped_parse_registers_nothing": Stream(
-        run("SELECT 1/0") + parse("SELECT 1", "n") + sync() + again("n") + sync()
-        + parse("SELECT 2", "n") + again("n") + sync()
-    ),  # fmt: skip
+        run("SELECT 1/0")
+        + parse("SELECT 1", "n")
+        + sync()
+        + again("n")
+        + sync()
+        + parse("SELECT 2", "n")
+        + again("n")
+        + sync()
+    ),
     "skipped_close_closes_nothing": Stream(
-        parse("SELECT 1", "n") + sync() + run("SELECT 1/0") + close_statement("n") + sync()
-        + again("n") + sync()
-    ),  # fmt: skip
+        parse("SELECT 1", "n")
+        + sync()
+        + run("SELECT 1/0")
+        + close_statement("n")
+        + sync()
+        + again("n")
+        + sync()
+    ),
     "parse_then_error_keeps_statement": Stream(
         parse("SELECT 1", "n") + run("SELECT 1/0") + sync() + again("n") + sync()
     ),
@@ -439,18 +494,34 @@ STREAMS = {
     ),
     "parse_in_failed_transaction": Stream(
         queries("BEGIN", "SELECT 1/0")
-        + parse("SELECT 1", "n") + sync()
-        + parse("ROLLBACK", "r") + again("r") + sync()
-        + again("n") + sync()
-    ),  # fmt: skip
-    "bind_unknown": Stream(again("unknown") + sync() + bind(statement="unknown") + query("SELECT 1") + sync()),
+        + parse("SELECT 1", "n")
+        + sync()
+        + parse("ROLLBACK", "r")
+        + again("r")
+        + sync()
+        + again("n")
+        + sync()
+    ),
+    "bind_unknown": Stream(
+        again("unknown") + sync() + bind(statement="unknown") + query("SELECT 1") + sync()
+    ),
     "describe_unknown": Stream(
-        describe_statement("unknown") + sync() + describe_portal("unknown") + sync() + describe_statement()
-        + sync() + describe_portal() + sync()
-    ),  # fmt: skip
+        describe_statement("unknown")
+        + sync()
+        + describe_portal("unknown")
+        + sync()
+        + describe_statement()
+        + sync()
+        + describe_portal()
+        + sync()
+    ),
     "execute_unknown": Stream(execute("unknown") + sync() + execute() + sync()),
     "close_unknown": Stream(
-        close_statement("unknown") + close_portal("unknown") + close_statement() + close_portal() + sync()
+        close_statement("unknown")
+        + close_portal("unknown")
+        + close_statement()
+        + close_portal()
+        + sync()
     ),
     "same_text_many_names": Stream(
         b"".join(parse("SELECT $1::int", f"n{i}") for i in range(5))
@@ -484,37 +555,81 @@ STREAMS = {
         + sync()
     ),
     "deallocate": Stream(
-        parse("SELECT 1", "n") + sync() + query("DEALLOCATE n") + again("n") + sync()
-        + parse("SELECT 2", "n") + again("n") + sync()
-        + query("DEALLOCATE PREPARE n") + again("n") + sync()
+        parse("SELECT 1", "n")
+        + sync()
         + query("DEALLOCATE n")
-    ),  # fmt: skip
+        + again("n")
+        + sync()
+        + parse("SELECT 2", "n")
+        + again("n")
+        + sync()
+        + query("DEALLOCATE PREPARE n")
+        + again("n")
+        + sync()
+        + query("DEALLOCATE n")
+    ),
     "deallocate_folds_case": Stream(
-        parse("SELECT 1", "Mixed") + parse("SELECT 2", "mixed") + sync() + query("DEALLOCATE Mixed")
-        + again("Mixed") + sync() + again("mixed") + sync() + query('DEALLOCATE "Mixed"')
-        + again("Mixed") + sync()
-    ),  # fmt: skip
+        parse("SELECT 1", "Mixed")
+        + parse("SELECT 2", "mixed")
+        + sync()
+        + query("DEALLOCATE Mixed")
+        + again("Mixed")
+        + sync()
+        + again("mixed")
+        + sync()
+        + query('DEALLOCATE "Mixed"')
+        + again("Mixed")
+        + sync()
+    ),
     "deallocate_all": Stream(
-        parse("SELECT 1", "a") + parse("SELECT 2", "b") + sync() + query("DEALLOCATE ALL")
-        + again("a") + sync() + again("b") + sync() + parse("SELECT 3", "a") + again("a") + sync()
-    ),  # fmt: skip
+        parse("SELECT 1", "a")
+        + parse("SELECT 2", "b")
+        + sync()
+        + query("DEALLOCATE ALL")
+        + again("a")
+        + sync()
+        + again("b")
+        + sync()
+        + parse("SELECT 3", "a")
+        + again("a")
+        + sync()
+    ),
     "deallocate_extended": Stream(
-        parse("SELECT 1", "a") + run("DEALLOCATE a") + again("a") + sync()
-        + parse("SELECT 2", "a") + sync() + run("DEALLOCATE ALL") + parse("SELECT 3", "a") + again("a") + sync()
-    ),  # fmt: skip
+        parse("SELECT 1", "a")
+        + run("DEALLOCATE a")
+        + again("a")
+        + sync()
+        + parse("SELECT 2", "a")
+        + sync()
+        + run("DEALLOCATE ALL")
+        + parse("SELECT 3", "a")
+        + again("a")
+        + sync()
+    ),
     "deallocate_not_transactional": Stream(
-        parse("SELECT 1", "a") + sync() + queries("BEGIN", "DEALLOCATE a", "ROLLBACK") + again("a") + sync()
+        parse("SELECT 1", "a")
+        + sync()
+        + queries("BEGIN", "DEALLOCATE a", "ROLLBACK")
+        + again("a")
+        + sync()
     ),
     "deallocate_in_failed_block": Stream(
-        parse("SELECT 1", "a") + sync() + queries("BEGIN", "SELECT 1/0", "DEALLOCATE a", "ROLLBACK")
-        + again("a") + sync()
-    ),  # fmt: skip
+        parse("SELECT 1", "a")
+        + sync()
+        + queries("BEGIN", "SELECT 1/0", "DEALLOCATE a", "ROLLBACK")
+        + again("a")
+        + sync()
+    ),
     "discard_all": Stream(
-        parse("SELECT 1", "a") + sync()
+        parse("SELECT 1", "a")
+        + sync()
         + queries("SET application_name = 'x'", "DISCARD ALL", "SHOW application_name")
-        + again("a") + sync()
-        + queries("BEGIN", "DISCARD ALL", "ROLLBACK", "DISCARD PLANS", "DISCARD TEMP", "DISCARD SEQUENCES")
-    ),  # fmt: skip
+        + again("a")
+        + sync()
+        + queries(
+            "BEGIN", "DISCARD ALL", "ROLLBACK", "DISCARD PLANS", "DISCARD TEMP", "DISCARD SEQUENCES"
+        )
+    ),
     "sql_prepare": Stream(
         queries(
             "PREPARE p (int) AS SELECT $1 + 1",
@@ -532,9 +647,12 @@ STREAMS = {
     ),
     # --- portals
     "max_rows": Stream(
-        run("SELECT id FROM items ORDER BY id", max_rows=3) + execute(max_rows=3) + execute(max_rows=0)
-        + execute() + sync()
-    ),  # fmt: skip
+        run("SELECT id FROM items ORDER BY id", max_rows=3)
+        + execute(max_rows=3)
+        + execute(max_rows=0)
+        + execute()
+        + sync()
+    ),
     "max_rows_exact": Stream(run("SELECT 1", max_rows=1) + execute(max_rows=1) + sync()),
     "max_rows_across_flush": Stream(
         run("SELECT id FROM items ORDER BY id", max_rows=4) + flush(),
@@ -546,7 +664,10 @@ STREAMS = {
         sync(),
     ),
     "portal_ends_with_sync": Stream(
-        run("SELECT id FROM items ORDER BY id", portal="p", max_rows=2) + sync() + execute("p") + sync()
+        run("SELECT id FROM items ORDER BY id", portal="p", max_rows=2)
+        + sync()
+        + execute("p")
+        + sync()
     ),
     "portals_in_a_transaction": Stream(
         query("BEGIN")
@@ -566,7 +687,11 @@ STREAMS = {
         + query("ROLLBACK")
     ),
     "portal_name_twice": Stream(
-        query("BEGIN") + run("SELECT 1", portal="p") + run("SELECT 2", portal="p") + sync() + query("ROLLBACK")
+        query("BEGIN")
+        + run("SELECT 1", portal="p")
+        + run("SELECT 2", portal="p")
+        + sync()
+        + query("ROLLBACK")
     ),
     "portal_as_cursor": Stream(
         query("BEGIN")
@@ -625,11 +750,19 @@ STREAMS = {
         query("COPY target FROM STDIN") + copy_data(b"") + COPY_ROWS + copy_data(b"") + copy_done()
     ),
     "copy_in_flush_and_sync_inside": Stream(
-        query("COPY target FROM STDIN") + COPY_ROWS + sync() + flush() + COPY_ROWS + copy_done()
+        query("COPY target FROM STDIN")
+        + COPY_ROWS
+        + sync()
+        + flush()
+        + COPY_ROWS
+        + copy_done()
         + query("SELECT count(*) FROM target")
-    ),  # fmt: skip
+    ),
     "copy_in_bad_row": Stream(
-        query("COPY target FROM STDIN") + BAD_ROWS + copy_done() + query("SELECT count(*) FROM target")
+        query("COPY target FROM STDIN")
+        + BAD_ROWS
+        + copy_done()
+        + query("SELECT count(*) FROM target")
     ),
     "copy_in_bad_row_waiting": Stream(
         query("COPY target FROM STDIN"),
@@ -644,37 +777,60 @@ STREAMS = {
         copy_data(b"late\n") + copy_data(b"late\n") + copy_done() + query("SELECT 1"),
     ),
     "copy_in_fail": Stream(
-        query("COPY target FROM STDIN") + COPY_ROWS + copy_fail("changed my mind")
+        query("COPY target FROM STDIN")
+        + COPY_ROWS
+        + copy_fail("changed my mind")
         + query("SELECT count(*) FROM target")
-    ),  # fmt: skip
+    ),
     "copy_in_transaction": Stream(
-        queries("BEGIN", "COPY target FROM STDIN") + COPY_ROWS + copy_done()
+        queries("BEGIN", "COPY target FROM STDIN")
+        + COPY_ROWS
+        + copy_done()
         + queries("SELECT count(*) FROM target", "ROLLBACK", "SELECT count(*) FROM target")
-    ),  # fmt: skip
+    ),
     "copy_in_transaction_fails": Stream(
-        queries("BEGIN", "COPY target FROM STDIN") + BAD_ROWS + copy_done()
+        queries("BEGIN", "COPY target FROM STDIN")
+        + BAD_ROWS
+        + copy_done()
         + queries("SELECT 1", "COMMIT", "SELECT count(*) FROM target")
-    ),  # fmt: skip
+    ),
     "copy_in_extended": Stream(
         run("COPY target FROM STDIN"),
         COPY_ROWS + copy_done() + run("SELECT count(*) FROM target") + sync(),
     ),
     "copy_in_extended_sync_inside": Stream(
-        run("COPY target FROM STDIN") + sync() + COPY_ROWS + sync() + flush() + copy_done() + sync()
+        run("COPY target FROM STDIN")
+        + sync()
+        + COPY_ROWS
+        + sync()
+        + flush()
+        + copy_done()
+        + sync()
         + query("SELECT count(*) FROM target")
-    ),  # fmt: skip
+    ),
     "copy_in_extended_bad_row": Stream(
-        run("COPY target FROM STDIN") + BAD_ROWS + copy_done() + run("SELECT 1") + sync()
+        run("COPY target FROM STDIN")
+        + BAD_ROWS
+        + copy_done()
+        + run("SELECT 1")
+        + sync()
         + query("SELECT count(*) FROM target")
-    ),  # fmt: skip
+    ),
     "copy_in_extended_fail": Stream(
-        run("COPY target FROM STDIN") + copy_fail("no") + run("SELECT 1") + sync() + query("SELECT 2")
+        run("COPY target FROM STDIN")
+        + copy_fail("no")
+        + run("SELECT 1")
+        + sync()
+        + query("SELECT 2")
     ),
     "copy_in_unknown_table": Stream(
         query("COPY nope FROM STDIN") + COPY_ROWS + copy_done() + query("SELECT 1")
     ),
     "copy_in_query_inside": Stream(
-        query("COPY target FROM STDIN") + COPY_ROWS + query("SELECT 'inside'") + query("SELECT 'behind'")
+        query("COPY target FROM STDIN")
+        + COPY_ROWS
+        + query("SELECT 'inside'")
+        + query("SELECT 'behind'")
     ),
     "copy_in_binary": Stream(
         query("COPY target FROM STDIN (FORMAT binary)")
@@ -683,20 +839,28 @@ STREAMS = {
         + query("SELECT * FROM target")
     ),
     "copy_end_marker": Stream(
-        query("COPY target FROM STDIN") + COPY_ROWS + copy_data(b"\\.\n") + copy_done()
+        query("COPY target FROM STDIN")
+        + COPY_ROWS
+        + copy_data(b"\\.\n")
+        + copy_done()
         + query("SELECT count(*) FROM target")
-    ),  # fmt: skip
+    ),
     "copy_twice_in_one_query": Stream(
         query("COPY target FROM STDIN; COPY target FROM STDIN; SELECT count(*) FROM target")
-        + COPY_ROWS + copy_done() + COPY_ROWS + copy_done()
-    ),  # fmt: skip
+        + COPY_ROWS
+        + copy_done()
+        + COPY_ROWS
+        + copy_done()
+    ),
     "copy_fails_in_a_multi_statement": Stream(
         query("COPY target FROM STDIN; SELECT 1") + BAD_ROWS + copy_done() + query("SELECT 2")
     ),
     "copy_out_in_multi_statement": Stream(
         query("SELECT 1; COPY items TO STDOUT; SELECT 2; COPY items TO STDOUT")
     ),
-    "copy_messages_without_copy": Stream(COPY_ROWS + copy_done() + copy_fail("x") + query("SELECT 1")),
+    "copy_messages_without_copy": Stream(
+        COPY_ROWS + copy_done() + copy_fail("x") + query("SELECT 1")
+    ),
     # --- FunctionCall
     "function_call": Stream(
         function_call(INT4PL, [2, 3])
@@ -707,10 +871,15 @@ STREAMS = {
         + query("SELECT 1")
     ),
     "function_call_in_transactions": Stream(
-        query("BEGIN") + function_call(INT4PL, [2, 3]) + function_call(INT4PL, ["x", 3])
-        + function_call(INT4PL, [2, 3]) + query("ROLLBACK")
-    ),  # fmt: skip
-    "function_call_after_pipeline": Stream(run("SELECT 1") + function_call(INT4PL, [2, 3]) + sync()),
+        query("BEGIN")
+        + function_call(INT4PL, [2, 3])
+        + function_call(INT4PL, ["x", 3])
+        + function_call(INT4PL, [2, 3])
+        + query("ROLLBACK")
+    ),
+    "function_call_after_pipeline": Stream(
+        run("SELECT 1") + function_call(INT4PL, [2, 3]) + sync()
+    ),
     "function_call_after_error": Stream(run("SELECT 1/0") + function_call(INT4PL, [2, 3]) + sync()),
     # --- parameters
     "set_reports": Stream(
@@ -877,16 +1046,26 @@ STREAMS = {
         Wait(b"Z"),
         queries("NOTIFY differential, 'one'", "SELECT pg_notify('differential', 'two')"),
         Wait(b"Z", 2),
-        queries("BEGIN", "NOTIFY differential, 'three'", "COMMIT", "UNLISTEN differential", "NOTIFY differential"),
+        queries(
+            "BEGIN",
+            "NOTIFY differential, 'three'",
+            "COMMIT",
+            "UNLISTEN differential",
+            "NOTIFY differential",
+        ),
     ),
     # --- bulk
     "huge_row": Stream(query("SELECT repeat('x', 8 * 1024 * 1024)"), query("SELECT 1")),
-    "huge_parameter": Stream(run("SELECT length($1), $1", b"y" * (8 << 20)) + run("SELECT 2") + sync()),
+    "huge_parameter": Stream(
+        run("SELECT length($1), $1", b"y" * (8 << 20)) + run("SELECT 2") + sync()
+    ),
     "huge_query_text": Stream(query("SELECT '" + "z" * (2 << 20) + "'"), query("SELECT 1")),
     "huge_copy_message": Stream(
-        query("COPY target FROM STDIN") + copy_data(b"1\t" + b"w" * (4 << 20) + b"\n") + copy_done()
+        query("COPY target FROM STDIN")
+        + copy_data(b"1\t" + b"w" * (4 << 20) + b"\n")
+        + copy_done()
         + query("SELECT id, length(note) FROM target")
-    ),  # fmt: skip
+    ),
     "many_rows": Stream(query("SELECT g, md5(g::text) FROM generate_series(1, 50000) g")),
     "many_simple_queries": Stream(queries(*(f"SELECT {i}" for i in range(2000)))),
     "many_batches": Stream(b"".join(run("SELECT $1::int", i) + sync() for i in range(2000))),

@@ -186,9 +186,12 @@ def test_same_reply_in_random_pieces(compare, mode, seed):
 def test_login_reports_the_same_parameters(pg, box, mode):
     """ParameterStatus at login: names, values, also those that the startup packet sets."""
     startup = {
-        "application_name": "reports", "DateStyle": "SQL, DMY", "TimeZone": "Europe/Berlin",
-        "client_encoding": "utf-8", "options": "-c IntervalStyle=iso_8601 --work_mem=5MB",
-    }  # fmt: skip
+        "application_name": "reports",
+        "DateStyle": "SQL, DMY",
+        "TimeZone": "Europe/Berlin",
+        "client_encoding": "utf-8",
+        "options": "-c IntervalStyle=iso_8601 --work_mem=5MB",
+    }
     for parameters in ({}, startup):
         reports = []
         for target in (Target(pg.port, "app"), Target(box.port, mode)):
@@ -231,7 +234,13 @@ def test_bad_startup_parameters_fail_alike(pg, box, mode, startup):
 def test_streams_are_worth_sending(pg, schema):
     """Guards the table itself: every SQLSTATE that the streams are about does come from PostgreSQL."""
     codes = set()
-    for name in ("parse_twice", "bind_unknown", "describe_unknown", "syntax_error", "copy_in_bad_row"):
+    for name in (
+        "parse_twice",
+        "bind_unknown",
+        "describe_unknown",
+        "syntax_error",
+        "copy_in_bad_row",
+    ):
         schema.execute(RESET)
         for kind, body in exchange(Target(pg.port, "app"), STREAMS[name]):
             if kind == b"E":

@@ -63,7 +63,9 @@ def test_copy_out_of_one_gibibyte(box, mode):
     rows, width = (1024, 1 << 20) if mode == "transaction" else (131072, 1 << 10)
     with Peak(box):
         client.send(
-            query(f"COPY (SELECT repeat('x', {width - 1}) FROM generate_series(1, {rows})) TO STDOUT")
+            query(
+                f"COPY (SELECT repeat('x', {width - 1}) FROM generate_series(1, {rows})) TO STDOUT"
+            )
         )
         size, number = count_bytes(client, b"d")
     assert (size, number) == (rows * width, rows)
@@ -111,12 +113,31 @@ def test_bulk_over_tls(box):
     """Data may be left inside the TLS layer without a socket event: nothing must stall."""
     client = box.raw("transaction", tls=tls_context(), timeout=60)
     with Peak(box):
-        client.send(query("COPY (SELECT repeat('x', 16383) FROM generate_series(1, 8192)) TO STDOUT"))
+        client.send(
+            query("COPY (SELECT repeat('x', 16383) FROM generate_series(1, 8192)) TO STDOUT")
+        )
         size, _ = count_bytes(client, b"d")
     assert size == 8192 * 16384
     for length in (1, 16380, 16383, 16384, 16385, 16390, 32768, 65537):
         assert len(client.value(f"SELECT repeat('x', {length})")) == length
         assert client.value(f"SELECT length('{'q' * length}')") == str(length)
+    client.terminate()
+
+
+@pytest.mark.parametrize("size", [100, 8192, 16384, 70000, 1 << 20])
+def test_copy_in_over_tls(pg, box, mode, size):
+    """Many small messages in large records, and messages over many records."""
+    pg.admin("TRUNCATE bulk")
+    client = box.raw(mode, tls=tls_context(), timeout=30)
+    count = (8 << 20) // size // 8 * 8
+    row = copy_data(b"t" * (size - 1) + b"\n")
+    client.send(query("COPY bulk FROM STDIN"))
+    assert client.read_message()[0] == b"G"
+    for _ in range(count // 8):
+        client.send(row * 8)
+    client.send(copy_done())
+    assert client.read_until(b"Z")[0] == (b"C", f"COPY {count}\0".encode())
+    assert client.value("SELECT sum(length(t)) FROM bulk") == str(count * (size - 1))
     client.terminate()
 
 

@@ -49,10 +49,16 @@ def test_cancel_inside_a_transaction_and_a_pipeline(pg, box, route):
     client = box.raw(route)
     client.query("BEGIN")
     client.send(
-        parse("SELECT pg_sleep(60), 'pipeline to cancel'") + bind() + execute()
-        + parse("SELECT 'skipped'") + bind() + execute() + sync()
-        + query("ROLLBACK") + query("SELECT 'behind'")
-    )  # fmt: skip
+        parse("SELECT pg_sleep(60), 'pipeline to cancel'")
+        + bind()
+        + execute()
+        + parse("SELECT 'skipped'")
+        + bind()
+        + execute()
+        + sync()
+        + query("ROLLBACK")
+        + query("SELECT 'behind'")
+    )
     eventually(lambda: running(pg, "pipeline to cancel"), "it runs")
     client.cancel()
     assert first_error(client.read_until(b"Z"))["C"] == "57014"

@@ -18,7 +18,9 @@ from harness.signalbox import is_instrumented, standard_config
 
 @pytest.fixture(scope="module")
 def table(pg):
-    pg.admin("CREATE TABLE IF NOT EXISTS left_behind (id int); ALTER TABLE left_behind OWNER TO app")
+    pg.admin(
+        "CREATE TABLE IF NOT EXISTS left_behind (id int); ALTER TABLE left_behind OWNER TO app"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +72,17 @@ def test_gone_inside_a_long_statement(pg, box, mode, way):
 def test_a_killed_client_process(pg, box):
     """kill -9 of a real psql in a long statement."""
     child = subprocess.Popen(
-        ["psql", "-X", f"host=127.0.0.1 port={box.port} user=app dbname=transaction sslmode=require",
-         "-c", "SELECT pg_sleep(60), 'killed psql'"],
+        [
+            "psql",
+            "-X",
+            f"host=127.0.0.1 port={box.port} user=app dbname=transaction sslmode=require",
+            "-c",
+            "SELECT pg_sleep(60), 'killed psql'",
+        ],
         env={"PGPASSWORD": ROLES["app"], "PATH": "/usr/bin:/bin"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         eventually(lambda: active(pg, "killed psql"), "it runs")
     finally:
@@ -97,7 +105,9 @@ def test_gone_inside_a_copy_in(pg, box, mode, way):
 @pytest.mark.parametrize("way", ["abort", "close"])
 def test_gone_inside_a_copy_out(pg, box, mode, way):
     client = box.raw(mode)
-    client.send(query("COPY (SELECT repeat('x', 10000) FROM generate_series(1, 1000000)) TO STDOUT"))
+    client.send(
+        query("COPY (SELECT repeat('x', 10000) FROM generate_series(1, 1000000)) TO STDOUT")
+    )
     client.read_message()
     getattr(client, way)()
     gone(pg, "generate_series(1, 1000000)")
@@ -218,11 +228,17 @@ def test_malformed_bodies_are_answered_as_by_the_server(pg, box, mode, data):
         client.send(data + sync() + query("SELECT 'end'"))
         found = []
         try:
-            while not (found and found[-1][0] == b"Z" and any(b"end" in b for k, b in found if k == b"D")):
+            while not (
+                found and found[-1][0] == b"Z" and any(b"end" in b for k, b in found if k == b"D")
+            ):
                 found.append(client.read_message(5))
         except ConnectionClosed:
             found.append((b"closed", b""))
-        codes = [dict((chr(f[0]), f[1:]) for f in b.split(b"\0") if f)["C"] for k, b in found if k == b"E"]
+        codes = [
+            dict((chr(f[0]), f[1:]) for f in b.split(b"\0") if f)["C"]
+            for k, b in found
+            if k == b"E"
+        ]
         replies.append(([kind for kind, _ in found], codes))
         client.close()
     assert replies[1] == replies[0]

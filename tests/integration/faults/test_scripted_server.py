@@ -215,9 +215,14 @@ def test_unasked_messages(scripted):
 
     def chatty(session, _kind):
         session.send(
-            extra + messages.row_description("x") + extra + messages.data_row("x")
-            + messages.command_complete("SELECT 1") + messages.ready() + extra
-        )  # fmt: skip
+            extra
+            + messages.row_description("x")
+            + extra
+            + messages.data_row("x")
+            + messages.command_complete("SELECT 1")
+            + messages.ready()
+            + extra
+        )
         return True
 
     _, box = scripted(Script({"marked": chatty}))
@@ -305,9 +310,11 @@ def test_idle_server_connections_do_not_pile_up(scripted):
 def test_a_reply_in_single_bytes(scripted):
     def drip(session, _kind):
         reply = (
-            messages.row_description("x") + messages.data_row("dripped")
-            + messages.command_complete("SELECT 1") + messages.ready()
-        )  # fmt: skip
+            messages.row_description("x")
+            + messages.data_row("dripped")
+            + messages.command_complete("SELECT 1")
+            + messages.ready()
+        )
         for byte in reply:
             session.send(bytes([byte]))
         return True

@@ -17,7 +17,9 @@ LOST = {"08006", "57P01"}  # the connection broke; or the server said goodbye fi
 
 @pytest.fixture
 def box(server, start_box):
-    return start_box(standard_config(server, route={"hold_timeout": "20s", "connect_timeout": "2s"}))
+    return start_box(
+        standard_config(server, route={"hold_timeout": "20s", "connect_timeout": "2s"})
+    )
 
 
 def lost(found):
@@ -35,10 +37,11 @@ def when_running(client, text):
         lambda: server.admin(
             "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s "
             "AND pid <> pg_backend_pid()",
-            [f"%{text}%"], database="postgres",
+            [f"%{text}%"],
+            database="postgres",
         ),
         f"{sql} runs",
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
@@ -164,7 +167,9 @@ def test_holding_ends(server, start_box):
 
     def log_in():
         try:
-            RawClient("127.0.0.1", unseen.port, timeout=15).login("app", "transaction", ROLES["app"])
+            RawClient("127.0.0.1", unseen.port, timeout=15).login(
+                "app", "transaction", ROLES["app"]
+            )
         except ServerError as error:
             outcomes["login"] = error.fields
 

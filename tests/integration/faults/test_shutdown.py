@@ -249,7 +249,10 @@ def test_reload_changes_a_password(pg, start_box):
     box.reload(
         standard_config(
             pg,
-            {"secrets": {"new": {"value": "changed-Pw-777"}}, "users": [{"name": "app", "password": "new"}]},
+            {
+                "secrets": {"new": {"value": "changed-Pw-777"}},
+                "users": [{"name": "app", "password": "new"}],
+            },
         )
     )
 

@@ -27,7 +27,9 @@ ROUTES = {
 
 @pytest.fixture(scope="module")
 def box(pg):
-    pg.admin("CREATE TABLE IF NOT EXISTS turns (at serial, who int); ALTER TABLE turns OWNER TO app")
+    pg.admin(
+        "CREATE TABLE IF NOT EXISTS turns (at serial, who int); ALTER TABLE turns OWNER TO app"
+    )
     routes = {name: {**TRANSACTION, **own} for name, own in ROUTES.items()}
     with Signalbox(standard_config(pg, routes=routes)) as process:
         yield process

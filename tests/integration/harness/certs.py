@@ -21,13 +21,27 @@ class Certificates:
         self._serial = 1
         self._new_key(self._ca_key)
         _openssl(
-            "req", "-x509", "-new", "-key", self._ca_key, "-sha256", "-days", 2,
-            "-subj", f"/CN=Signalbox {name} CA", "-out", self.ca,
-        )  # fmt: skip
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            self._ca_key,
+            "-sha256",
+            "-days",
+            2,
+            "-subj",
+            f"/CN=Signalbox {name} CA",
+            "-out",
+            self.ca,
+        )
 
-    def server(self, name="server", common_name="localhost", alt="DNS:localhost,IP:127.0.0.1,IP:::1"):
+    def server(
+        self, name="server", common_name="localhost", alt="DNS:localhost,IP:127.0.0.1,IP:::1"
+    ):
         """(certificate, key) of a server that is localhost."""
-        return self._issue(name, common_name, f"subjectAltName={alt}\nextendedKeyUsage=serverAuth\n")
+        return self._issue(
+            name, common_name, f"subjectAltName={alt}\nextendedKeyUsage=serverAuth\n"
+        )
 
     def client(self, user):
         """(certificate, key) of the client whose common name is `user`."""
@@ -48,7 +62,22 @@ class Certificates:
         config.write_text(extensions)
         _openssl("req", "-new", "-key", key, "-subj", f"/CN={common_name}", "-out", request)
         _openssl(
-            "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self._ca_key, "-sha256",
-            "-days", 2, "-set_serial", self._serial, "-extfile", config, "-out", certificate,
-        )  # fmt: skip
+            "x509",
+            "-req",
+            "-in",
+            request,
+            "-CA",
+            self.ca,
+            "-CAkey",
+            self._ca_key,
+            "-sha256",
+            "-days",
+            2,
+            "-set_serial",
+            self._serial,
+            "-extfile",
+            config,
+            "-out",
+            certificate,
+        )
         return certificate, key

@@ -17,6 +17,7 @@ import base64
 import hashlib
 import hmac
 import socket
+import ssl
 import struct
 import threading
 import traceback
@@ -206,8 +207,8 @@ class FakeServer:
             if self._authenticate is None:
                 session.greet()
             self._script(session)
-        except (ConnectionClosed, ConnectionError):
-            pass
+        except (ConnectionClosed, ConnectionError, ssl.SSLError):
+            pass  # a peer that leaves, or that does not like our certificate
         except Exception:  # pylint: disable=broad-except
             self.errors.append(traceback.format_exc())
         finally:
@@ -254,9 +255,15 @@ class ScramServer:
     """
 
     def __init__(
-        self, password, salt=b"0123456789abcdef", iterations=4096, nonce="server-nonce",
-        mechanisms=("SCRAM-SHA-256",), edit_first=None, edit_final=None,
-    ):  # fmt: skip
+        self,
+        password,
+        salt=b"0123456789abcdef",
+        iterations=4096,
+        nonce="server-nonce",
+        mechanisms=("SCRAM-SHA-256",),
+        edit_first=None,
+        edit_final=None,
+    ):
         self.password, self.salt, self.iterations, self.nonce = password, salt, iterations, nonce
         self.mechanisms = mechanisms
         self.edit_first, self.edit_final = edit_first, edit_final

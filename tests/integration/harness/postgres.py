@@ -93,8 +93,12 @@ def _own(path):
 def _run(command, text=None, cwd="/"):
     done = subprocess.run(
         [str(part) for part in command],
-        input=text, capture_output=True, text=True, cwd=cwd, **_account(),
-    )  # fmt: skip
+        input=text,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        **_account(),
+    )
     assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}\n{done.stderr}"
 
 
@@ -107,10 +111,21 @@ def _make_template():
     home.mkdir()
     _own(home)
     data = home / "data"
-    _run([
-        BIN / "initdb", "-D", data, "-U", "postgres", "-A", "trust",
-        "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
-    ])  # fmt: skip
+    _run(
+        [
+            BIN / "initdb",
+            "-D",
+            data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ]
+    )
     (data / "pg_hba.conf").write_text(HBA)
     certificate, key = server_certificates().server("postgres")
     for source, name in ((certificate, "server.crt"), (key, "server.key")):
@@ -184,10 +199,14 @@ class Postgres:
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 [str(BIN / "postgres"), "-D", str(self.data)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-                start_new_session=True, preexec_fn=lambda: die_with_parent(signal.SIGQUIT),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=lambda: die_with_parent(signal.SIGQUIT),
                 **_account(),
-            )  # fmt: skip
+            )
 
         def ready():
             if self._process.poll() is not None:
@@ -248,9 +267,13 @@ class Postgres:
     def admin_connection(self, database="app"):
         """A psycopg connection as superuser over the Unix socket, in autocommit."""
         return psycopg.connect(
-            host=str(self.socket_dir), port=self.port, user="postgres", dbname=database,
-            autocommit=True, connect_timeout=10,
-        )  # fmt: skip
+            host=str(self.socket_dir),
+            port=self.port,
+            user="postgres",
+            dbname=database,
+            autocommit=True,
+            connect_timeout=10,
+        )
 
     def admin(self, sql, parameters=None, database="app"):
         """Runs one statement as superuser and returns its rows."""

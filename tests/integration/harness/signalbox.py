@@ -75,15 +75,21 @@ def standard_config(server, changes=None, route=None, connection=None, routes=No
     """`route` goes into every route, `routes` maps further names to route settings."""
     certificate, key = client_certificates().server()
     target = {
-        "type": "postgres", "host": "127.0.0.1", "port": server.port,
-        "user": "app", "password": "app", "ssl_mode": "disable",
-    }  # fmt: skip
+        "type": "postgres",
+        "host": "127.0.0.1",
+        "port": server.port,
+        "user": "app",
+        "password": "app",
+        "ssl_mode": "disable",
+    }
     config = {
         "listen": {"address": "127.0.0.1", "port": 0, "workers": 2},
         "tls": {
-            "mode": "prefer", "certificate": str(certificate), "key": str(key),
+            "mode": "prefer",
+            "certificate": str(certificate),
+            "key": str(key),
             "client_ca": str(client_certificates().ca),
-        },  # fmt: skip
+        },
         "auth": {"method": "scram-sha-256"},
         "secrets": {name: {"value": value} for name, value in ROLES.items() if value},
         "users": [{"name": name, "password": name} for name in ("app", "other")],
@@ -130,9 +136,15 @@ class Signalbox:
         with open(self.log, "wb") as log:
             # Its own folder: the default catalog is a file beside the configuration.
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                env={**os.environ, **(env or {})}, preexec_fn=prepare, start_new_session=True,
-            )  # fmt: skip
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env={**os.environ, **(env or {})},
+                preexec_fn=prepare,
+                start_new_session=True,
+            )
 
     def close_clients(self):
         """Ends what raw() has opened: a test that failed must not hold a pool against the next."""
@@ -144,7 +156,9 @@ class Signalbox:
         """Fails when the process has ended by itself, and starts it anew for the tests behind."""
         if self._stopped or self.process.poll() is None:
             return
-        text = f"Signalbox ended by itself with {self.process.returncode}:\n{self.log_text()[-6000:]}"
+        text = (
+            f"Signalbox ended by itself with {self.process.returncode}:\n{self.log_text()[-6000:]}"
+        )
         self._launch(**self._options)
         self.wait_ready()
         raise AssertionError(text)
@@ -195,8 +209,9 @@ class Signalbox:
         """Waits until the log, from byte `since` on, has a match; returns it."""
         return eventually(
             lambda: re.search(pattern, self.log_text()[since:], re.I),
-            f"the log has {pattern!r}:\n{self.log_text()[since:][-2000:]}", timeout,
-        )  # fmt: skip
+            f"the log has {pattern!r}:\n{self.log_text()[since:][-2000:]}",
+            timeout,
+        )
 
     def wait_exit(self, timeout=20):
         try:
@@ -224,9 +239,7 @@ class Signalbox:
         code = self.process.poll()
         self._stopped = True
         self.close_clients()
-        assert code is None, (
-            f"Signalbox ended by itself with {code}:\n{self.log_text()[-4000:]}"
-        )
+        assert code is None, f"Signalbox ended by itself with {code}:\n{self.log_text()[-4000:]}"
         self.send_signal(number)
         started = time.monotonic()
         code = self.wait_exit(timeout)
@@ -236,13 +249,22 @@ class Signalbox:
     def connect(self, database="transaction", user="app", **options):
         """A psycopg connection in autocommit, without prepared statements unless asked."""
         keywords = {
-            "host": "127.0.0.1", "port": self.port, "user": user, "dbname": database,
-            "password": ROLES.get(user), "sslmode": "disable", "connect_timeout": 10,
-            "autocommit": True, "prepare_threshold": None, **options,
-        }  # fmt: skip
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": user,
+            "dbname": database,
+            "password": ROLES.get(user),
+            "sslmode": "disable",
+            "connect_timeout": 10,
+            "autocommit": True,
+            "prepare_threshold": None,
+            **options,
+        }
         return psycopg.connect(**keywords)
 
-    def raw(self, database="transaction", user="app", password=None, tls=None, timeout=10, **startup):
+    def raw(
+        self, database="transaction", user="app", password=None, tls=None, timeout=10, **startup
+    ):
         """A logged-in RawClient."""
         client = RawClient("127.0.0.1", self.port, tls=tls, timeout=timeout)
         self._clients.append(client)

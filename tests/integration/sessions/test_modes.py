@@ -35,7 +35,9 @@ def test_statement_mode_refuses_transactions(clients, sql):
 
 def test_statement_mode_refuses_in_the_extended_protocol(clients):
     client = clients("statement_one")
-    client.send(parse("BEGIN") + bind() + execute() + parse("SELECT 1") + bind() + execute() + sync())
+    client.send(
+        parse("BEGIN") + bind() + execute() + parse("SELECT 1") + bind() + execute() + sync()
+    )
     refused(client.read_until(b"Z"))
     client.send(parse("SELECT 1") + bind() + execute() + sync())
     assert [kind for kind, _ in client.read_until(b"Z")] == [b"1", b"2", b"D", b"C", b"Z"]

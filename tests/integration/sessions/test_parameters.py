@@ -19,9 +19,11 @@ def test_startup_parameters_follow_the_session(clients):
     sessions = []
     for number, zone in enumerate(["Asia/Tokyo", "Europe/Berlin", "America/Lima", "UTC"]):
         client = clients(
-            "one", application_name=f"app {number}", TimeZone=zone,
+            "one",
+            application_name=f"app {number}",
+            TimeZone=zone,
             options=f"-c work_mem={number + 5}MB --app.number={number} -c DateStyle=SQL,DMY",
-        )  # fmt: skip
+        )
         sessions.append((client, number, zone))
     pids = set()
     for _ in range(3):
@@ -36,7 +38,9 @@ def test_startup_parameters_follow_the_session(clients):
 
 
 def test_options_with_escapes_and_equal_signs(clients):
-    client = clients("one", options=r"-c application_name=two\ words --app.a=b=c -c app.b=back\\slash")
+    client = clients(
+        "one", options=r"-c application_name=two\ words --app.a=b=c -c app.b=back\\slash"
+    )
     plain = clients("one")
     for _ in range(2):
         assert client.value("SHOW application_name") == "two words"
@@ -46,7 +50,9 @@ def test_options_with_escapes_and_equal_signs(clients):
 
 
 def test_a_plain_session_sees_the_servers_defaults(clients):
-    noisy = clients("one", TimeZone="Asia/Tokyo", options="-c work_mem=9MB -c search_path=pg_catalog")
+    noisy = clients(
+        "one", TimeZone="Asia/Tokyo", options="-c work_mem=9MB -c search_path=pg_catalog"
+    )
     plain = clients("one")
     for _ in range(2):
         assert noisy.value("SHOW work_mem") == "9MB"
@@ -286,12 +292,19 @@ def test_random_sessions_match_a_model(clients, seed):
     choose = random.Random(seed)
     names = ["work_mem", "app.x", "TimeZone", "application_name"]
     values = {
-        "work_mem": ["5MB", "6MB", "7MB"], "app.x": ["a", "ä;--", ""],
-        "TimeZone": ["Asia/Tokyo", "Europe/Berlin"], "application_name": ["one", "two words", "three"],
-    }  # fmt: skip
+        "work_mem": ["5MB", "6MB", "7MB"],
+        "app.x": ["a", "ä;--", ""],
+        "TimeZone": ["Asia/Tokyo", "Europe/Berlin"],
+        "application_name": ["one", "two words", "three"],
+    }
     sessions = []
     for number in range(6):
-        base = {"work_mem": "4MB", "app.x": "start", "TimeZone": "UTC", "application_name": f"s{number}"}
+        base = {
+            "work_mem": "4MB",
+            "app.x": "start",
+            "TimeZone": "UTC",
+            "application_name": f"s{number}",
+        }
         client = clients("two", application_name=f"s{number}", options="-c app.x=start")
         sessions.append((client, base, dict(base)))
 

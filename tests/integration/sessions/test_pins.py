@@ -15,7 +15,9 @@ class Cause:
 
 # `leaked` gives 't' on a server connection that has the state, and 'f' on a clean one.
 CAUSES = {
-    "set_role": Cause("SET ROLE other", "SELECT current_user", "RESET ROLE", "SELECT current_user <> 'app'"),
+    "set_role": Cause(
+        "SET ROLE other", "SELECT current_user", "RESET ROLE", "SELECT current_user <> 'app'"
+    ),
     "temporary_table": Cause(
         "CREATE TEMP TABLE pin_table AS SELECT 1 AS id",
         "SELECT id FROM pin_table",
@@ -152,7 +154,7 @@ def test_words_in_strings_and_comments_do_not_pin(clients):
     for sql in (
         "SELECT 'CREATE TEMP TABLE x (id int)'",
         "SELECT 1 -- pg_advisory_lock(1)",
-        "SELECT 1 AS \"SET ROLE other\"",
+        'SELECT 1 AS "SET ROLE other"',
     ):
         assert not notices(client.query(sql))
         assert other.value("SELECT 1") == "1"
@@ -162,7 +164,7 @@ def test_pins_by_odd_spelling(clients):
     """Comments, case and Unicode escapes hide nothing."""
     for make, leaked in (
         ("CrEaTe /* x */ TEMPORARY\n TABLE odd_table ()", "pg_temp.odd_table"),
-        ('CREATE TABLE pg_temp.odd_schema ()', "pg_temp.odd_schema"),
+        ("CREATE TABLE pg_temp.odd_schema ()", "pg_temp.odd_schema"),
         ('CREATE TABLE U&"pg\\005ftemp".odd_escape ()', "pg_temp.odd_escape"),
         ("CREATE LOCAL TEMP VIEW odd_view AS SELECT 1", "pg_temp.odd_view"),
         ("CREATE TEMP SEQUENCE odd_sequence", "pg_temp.odd_sequence"),
@@ -181,7 +183,10 @@ def test_pins_by_odd_spelling(clients):
         ("hidden_table()", "SELECT to_regclass('pg_temp.hidden_table_made') IS NOT NULL"),
         ("hidden_lock()", "SELECT count(*) > 0 FROM pg_locks WHERE objid = 616161"),
         ("hidden_role()", "SELECT current_user <> 'app'"),
-        ("hidden_prepare()", "SELECT count(*) > 0 FROM pg_prepared_statements WHERE name ~ 'hidden'"),
+        (
+            "hidden_prepare()",
+            "SELECT count(*) > 0 FROM pg_prepared_statements WHERE name ~ 'hidden'",
+        ),
     ],
 )
 def test_state_made_inside_a_function_reaches_nobody_else(clients, make, leaked):

@@ -137,7 +137,20 @@ def test_eviction_with_portals_open(clients):
         *(execute(f"portal{i}", 1) for i in range(4)),
         *(execute(f"portal{i}", 0) for i in range(4)),
     )
-    assert values(found) == ["1", "101", "201", "301", "2", "3", "102", "103", "202", "203", "302", "303"]
+    assert values(found) == [
+        "1",
+        "101",
+        "201",
+        "301",
+        "2",
+        "3",
+        "102",
+        "103",
+        "202",
+        "203",
+        "302",
+        "303",
+    ]
     client.query("COMMIT")
 
 

@@ -1,0 +1,74 @@
+"""Every client of this folder talks TLS and SCRAM, verified, and runs in both pool modes."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from harness import Signalbox
+from harness.postgres import ROLES
+from harness.signalbox import client_certificates, merge, standard_config
+
+
+@pytest.fixture(scope="module")
+def box(pg):
+    config = merge(standard_config(pg), {"tls": {"mode": "require"}})
+    with Signalbox(config) as process:
+        yield process
+
+
+class Target:
+    """What a client needs to know, in the forms that clients ask for."""
+
+    def __init__(self, box, database):
+        self.host, self.port, self.database = "localhost", box.port, database
+        self.user, self.password = "app", ROLES["app"]
+        self.ca = str(client_certificates().ca)
+        self.conninfo = (
+            f"host=localhost hostaddr=127.0.0.1 port={box.port} user=app password={self.password} "
+            f"dbname={database} sslmode=verify-full sslrootcert={self.ca}"
+        )
+        self.environment = {
+            **os.environ,
+            "PGHOST": "localhost",
+            "PGHOSTADDR": "127.0.0.1",
+            "PGPORT": str(box.port),
+            "PGUSER": "app",
+            "PGPASSWORD": self.password,
+            "PGDATABASE": database,
+            "PGSSLMODE": "verify-full",
+            "PGSSLROOTCERT": self.ca,
+            "PGCHANNELBINDING": "prefer",
+        }
+
+
+@pytest.fixture
+def target(box, mode):
+    return Target(box, mode)
+
+
+def tool(name):
+    path = shutil.which(name)
+    assert path, f"{name} is not installed: see the list of packages in scripts/install"
+    return path
+
+
+@pytest.fixture
+def run_tool(target):
+    """run_tool(name, *arguments, input=text) in an environment that leads to Signalbox; its output."""
+
+    def run(name, *arguments, text=None, check=True, timeout=60, environment=None):
+        done = subprocess.run(
+            [tool(name), *map(str, arguments)],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**target.environment, **(environment or {})},
+        )
+        if check:
+            assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done
+
+    return run
