@@ -240,6 +240,7 @@ private:
     bool barrier_ = false;        // all names may be gone: what follows waits until that is known
     bool barrier_at_sync_ = false;
     bool named_in_batch_ = false;
+    std::uint64_t batch_serial_ = 1;  // of extended batches, over all server connections
     bool suspect_ = false;        // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
     bool unnamed_sticks_ = false; // the unnamed statement is too large to be kept here

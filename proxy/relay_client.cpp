@@ -470,6 +470,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         entry.detail = std::make_unique<ledger_detail>();
         entry.detail->client_name = p->name;
         entry.detail->statement = statement;
+        rare().names.answered_here(p->name);
         settle(to_client);
     } else {
         const std::string name{p->name};
@@ -585,6 +586,7 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
     known = statement != nullptr;
     named_in_batch_ = named_in_batch_ || known;
     if (known) {
+        rare_->names.used(client_name, batch_serial_);
         if (statement->traits.needs_inspection) {
             suspect_ = true;
         }
@@ -736,6 +738,7 @@ relay::taken relay::on_sync(const client_view& m, outbox& to_server) {
         server_->requests.push(request::sync);
         server_->skip_to_sync = false;
         ++server_->batch;
+        ++batch_serial_;
         open_batch_ = false;
         barrier_ = barrier_ || std::exchange(barrier_at_sync_, false);
     }

@@ -289,16 +289,20 @@ bool relay::on_error(
     return true;
 }
 
-/// A plan is out of date since the tables have changed, and nothing of the batch has been executed: the statements are
-/// parsed anew and the batch is sent again, as a private connection's client would have parsed after the change.
-/// False: the client gets the error. The statements are parsed anew at their next use in any case.
+/// A plan is out of date since the tables have changed. Where the client's own Parse came after that and was answered
+/// here, a private connection would have had no error: the statements are parsed anew and the batch, of which nothing
+/// has been executed, is sent again. False: the client gets the error. The statements are parsed anew at their next use.
 bool relay::repeat_batch(outbox& to_server) {
     auto& s = *server_;
     auto& q = s.requests;
     const auto stale = s.statements.mark_stale(s.batch - 1);
     const bool may = !s.repeat.empty() && !s.repeat_answered && s.status == 'I' && q.batches() == 1 &&
                      (q.front().kind == request::bind || q.front().kind == request::describe);
-    if (!may) {
+    // A client that has seen the statement's result before must learn that it has changed: by this error.
+    const bool first_use = std::all_of(stale.begin(), stale.end(), [&](const auto& each) {
+        return rare().names.is_first_use(each.id, batch_serial_ - 1);
+    });
+    if (!may || !first_use) {
         return false;
     }
     std::vector<ledger_entry> again;

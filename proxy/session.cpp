@@ -847,6 +847,9 @@ void session::note_activity() {
     }
     was_busy_ = busy;
     was_in_block_ = busy || in_block;
+    if (!busy && std::exchange(query_cancelled_, false)) {
+        schedule_timer();  // it was set for the end of the cancel, which may be later than the next limit
+    }
 }
 
 void session::schedule_timer() {
@@ -867,7 +870,7 @@ void session::schedule_timer() {
         }
     };
     const auto& r = *pool_->route;
-    if (query_cancelled_) {
+    if (was_busy_ && query_cancelled_) {
         next = cancelled_at_ + cancel_grace;
     } else {
         consider(r.query_timeout, was_busy_, busy_since_);

@@ -59,6 +59,27 @@ std::string_view client_statements::name_of(std::uint64_t statement_id) const {
     return {};
 }
 
+bool client_statements::is_first_use(std::uint64_t statement_id, std::uint64_t batch) const {
+    for (const auto& [name, held] : names_) {
+        if (held.visible && held.visible->id == statement_id) {
+            return held.answered_here && held.first_use == batch;
+        }
+    }
+    return false;
+}
+
+void client_statements::answered_here(std::string_view name) {
+    if (const auto it = names_.find(name); it != names_.end()) {
+        it->second.answered_here = true;
+    }
+}
+
+void client_statements::used(std::string_view name, std::uint64_t batch) {
+    if (const auto it = names_.find(name); it != names_.end() && it->second.first_use == 0) {
+        it->second.first_use = batch;
+    }
+}
+
 statement_ptr client_statements::statement_of(std::uint64_t statement_id) const {
     for (const auto& [name, held] : names_) {
         if (held.visible && held.visible->id == statement_id) {
@@ -75,8 +96,10 @@ void client_statements::prepare(
     if (it != names_.end()) {
         it->second.visible = std::move(statement);
         it->second.changed_in = batch;
+        it->second.first_use = 0;
+        it->second.answered_here = false;
     } else {
-        names_.emplace(std::string{name}, entry{std::move(statement), nullptr, batch});
+        names_.emplace(std::string{name}, entry{std::move(statement), nullptr, batch, 0, false});
     }
 }
 

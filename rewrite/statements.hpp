@@ -92,6 +92,12 @@ public:
     /// The statement with this number, among those that have a name here.
     statement_ptr statement_of(std::uint64_t statement_id) const;
 
+    /// The name was answered here, without asking the server, and is first used in `batch`: its client cannot have seen
+    /// what the statement returned before a change of the catalogs.
+    bool is_first_use(std::uint64_t statement_id, std::uint64_t batch) const;
+    void answered_here(std::string_view name);
+    void used(std::string_view name, std::uint64_t batch);
+
     /// Parse and Close as they are sent, in `batch` …
     void prepare(std::string_view name, statement_ptr statement, std::uint64_t batch);
     void close(std::string_view name, std::uint64_t batch);
@@ -110,6 +116,8 @@ private:
         statement_ptr visible;
         statement_ptr confirmed;
         std::uint64_t changed_in = 0;
+        std::uint64_t first_use = 0;  // 0 = not yet
+        bool answered_here = false;
     };
 
     void drop_if_empty(std::string_view name);

@@ -38,7 +38,7 @@ inline std::string parse(
 }
 
 /// With one text parameter when there is a value.
-inline std::string bind(
+inline std::string bind_to(
     std::string_view portal, std::string_view statement, const std::optional<std::string>& value = {}
 ) {
     std::string out;

@@ -194,7 +194,7 @@ def test_unknown_users_and_wrong_passwords_look_alike(pg, start_box, method):
 
 
 def test_unknown_users_take_the_same_time(box):
-    """Medians over interleaved tries; a factor of two is far more than noise and far less than PBKDF2."""
+    """Medians over interleaved tries; a factor of two is more than noise, and less than PBKDF2."""
     times = {"scram_client": [], "no_such_user": []}
     for _ in range(15):
         for user, found in times.items():

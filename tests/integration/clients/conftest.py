@@ -56,7 +56,7 @@ def tool(name):
 
 @pytest.fixture
 def run_tool(target):
-    """run_tool(name, *arguments, input=text) in an environment that leads to Signalbox; its output."""
+    """run_tool(name, *arguments, input=text) in an environment that leads to Signalbox."""
 
     def run(name, *arguments, text=None, check=True, timeout=60, environment=None):
         done = subprocess.run(

@@ -1,5 +1,7 @@
 """pg_dump | pg_restore through Signalbox: the copy equals the original."""
 
+import re
+
 import pytest
 
 from harness import Signalbox
@@ -12,7 +14,8 @@ CREATE TABLE kinds (
     d date, f float8, u uuid, r int4range
 );
 INSERT INTO kinds (n, t, b, j, ts, a, d, f, u, r)
-    SELECT g * 1.5, repeat('ä✓' || g, g % 50), decode(md5(g::text), 'hex'), jsonb_build_object('k', g),
+    SELECT g * 1.5, repeat('ä✓' || g, g % 50), decode(md5(g::text), 'hex'),
+        jsonb_build_object('k', g),
         '2020-02-02 02:02:02+00'::timestamptz + g * interval '1 hour', ARRAY[g, g + 1, NULL],
         '2020-02-02'::date + g, g / 7.0, md5(g::text)::uuid, int4range(g, g + 10)
     FROM generate_series(1, 5000) g;
@@ -49,6 +52,11 @@ def box(pg):
         yield process
 
 
+def without_keys(file):
+    """A plain dump without the random key that fences it (\\restrict, since 15.14)."""
+    return re.sub(r"^\\(un)?restrict \w+$", "", file.read_text(), flags=re.M)
+
+
 @pytest.mark.parametrize("form", ["custom", "plain", "directory"])
 def test_dump_and_restore(pg, run_tool, mode, tmp_path, form):
     name = f"dump_{mode}"
@@ -71,7 +79,7 @@ def test_dump_and_restore(pg, run_tool, mode, tmp_path, form):
         run_tool(
             "pg_dump", "-F", "plain", "-f", direct, "-b", "dump_source", environment=environment
         )
-        assert file.read_text() == direct.read_text()
+        assert without_keys(file) == without_keys(direct)
 
 
 def test_inserts_and_schema_only(run_tool, mode):

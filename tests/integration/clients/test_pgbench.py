@@ -35,7 +35,7 @@ def tables(pg):
 
 @pytest.fixture(scope="module")
 def box(pg):
-    config = standard_config(pg, route={"backend_database": "bench", "pool_size": 4})
+    config = standard_config(pg, route={"backend_database": "bench", "pool_size": 8})
     for route in config["routes"]:
         if route["pool_mode"] == "session":
             route["pool_size"] = 8  # as many as there are clients

@@ -1,4 +1,4 @@
-"""psql: its \\d family, \\copy, scripts, \\gdesc, \\bind-like prepared work, and its error paths."""
+"""psql: its \\d family, \\copy, scripts, \\gdesc, cursors, and its error paths."""
 
 import pytest
 

@@ -154,7 +154,7 @@ STREAMS = {
     ),
     "quotes_and_comments": Stream(
         queries(
-            'SELECT \'a;b\', $$c;d$$, $t$e;$$f$t$, "column;name" FROM (SELECT 1 AS "column;name") q',
+            'SELECT \'a;b\', $$c;d$$, $t$e;$$f$t$, "a;name" FROM (SELECT 1 AS "a;name") q',
             "SELECT 1 -- ; SELECT 2",
             "SELECT /* ; /* ; */ ; */ 1; SELECT E'\\';' || 'x'",
             "SELECT U&'d\\0061t\\+000061', U&\"d\\0061ta\" FROM (SELECT 1 AS data) q",

@@ -2,7 +2,7 @@
 
 Only what depends on processes is evened out: pids in notifications, and oids of tables that a
 stream makes itself. In transaction mode the NOTICE that announces a pin is Signalbox's own, and an
-error that Signalbox gives in the server's stead need not name a file and line of the server's source.
+error that Signalbox gives in the server's stead need not name a line of the server's source.
 """
 
 import itertools
@@ -232,7 +232,7 @@ def test_bad_startup_parameters_fail_alike(pg, box, mode, startup):
 
 
 def test_streams_are_worth_sending(pg, schema):
-    """Guards the table itself: every SQLSTATE that the streams are about does come from PostgreSQL."""
+    """Guards the table: the SQLSTATEs that the streams are about do come from PostgreSQL."""
     codes = set()
     for name in (
         "parse_twice",

@@ -206,7 +206,7 @@ def test_closed_in_the_middle_of_a_row(scripted):
 
 
 def test_unasked_messages(scripted):
-    """Notice, ParameterStatus and NotificationResponse may come at any time, in a reply and between."""
+    """Notice, ParameterStatus and NotificationResponse may come at any time."""
     extra = (
         messages.error("00000", "by the way", "NOTICE", kind=b"N")
         + messages.parameter_status("TimeZone", "UTC")

@@ -10,7 +10,7 @@ def _openssl(*arguments):
 
 
 class Certificates:
-    """A CA of its own in `folder`, and what it has signed: `server()` and `client(user)` give paths."""
+    """A CA of its own in `folder`, and what it signs: `server()`, `client(user)` give paths."""
 
     def __init__(self, folder, name="test"):
         self.folder = pathlib.Path(folder)

@@ -94,7 +94,7 @@ class FakeSession(RawClient):
         return ""
 
     def answer(self, kind, body):
-        """Every SELECT or SHOW gives one row `x`; everything else succeeds with its own first word."""
+        """Every SELECT or SHOW gives one row `x`; the rest succeeds with its own first word."""
         if self._failed and kind != b"S":
             return
         out = b""
@@ -250,8 +250,8 @@ class ScramServer:
 
         FakeServer(authenticate=ScramServer("password", salt=b"x").authenticate)
 
-    `mechanisms` are offered in this order; `edit_first` and `edit_final` may change the messages that
-    go out. The client's proof is checked, so a wrong computation on its side is found.
+    `mechanisms` are offered in this order; `edit_first` and `edit_final` may change the
+    messages that go out. The client's proof is checked: a wrong computation is found.
     """
 
     def __init__(

@@ -282,7 +282,7 @@ class Postgres:
             return cursor.fetchall() if cursor.description else []
 
     def backends(self, where="true", database="app"):
-        """Rows (pid, usename, application_name, state, query) of the client backends in `database`."""
+        """Rows (pid, usename, application_name, state, query): the clients of `database`."""
         return self.admin(
             "SELECT pid, usename::text, application_name, state, query FROM pg_stat_activity "
             "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() "

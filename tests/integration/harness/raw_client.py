@@ -282,7 +282,7 @@ class RawClient:
                 return self
 
     def cancel(self, host="127.0.0.1", port=None, tls=None):
-        """Sends a CancelRequest for this session on a connection of its own, and waits for its end."""
+        """Sends a CancelRequest on a connection of its own, and waits for its end."""
         target = port or self.socket.getpeername()[1]
         with RawClient(host, target, tls=tls, timeout=self.timeout) as other:
             other.send(messages.cancel_request(*self.backend_key))

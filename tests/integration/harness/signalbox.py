@@ -268,7 +268,11 @@ class Signalbox:
         """A logged-in RawClient."""
         client = RawClient("127.0.0.1", self.port, tls=tls, timeout=timeout)
         self._clients.append(client)
-        client.login(user, database, password or ROLES.get(user), **startup)
+        try:
+            client.login(user, database, password or ROLES.get(user), **startup)
+        except Exception:
+            client.close()
+            raise
         return client
 
     def __enter__(self):

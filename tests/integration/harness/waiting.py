@@ -33,7 +33,7 @@ def scratch():
 
 
 def free_port():
-    """A port on which nobody listens, below the range from which outgoing connections are numbered."""
+    """A port on which nobody listens, below the range of the ports of outgoing connections."""
     for _ in range(200):
         port = random.randint(20000, 29999)
         with socket.socket() as probe:
@@ -46,7 +46,7 @@ def free_port():
 
 
 def eventually(check, what, timeout=10.0, interval=0.02):
-    """Calls `check` until it returns something true, and returns that. Fails after `timeout` seconds."""
+    """Calls `check` until it returns something true, and returns that; fails after `timeout`."""
     deadline = time.monotonic() + timeout
     last = None
     while True:

@@ -128,7 +128,7 @@ def test_systemd_readiness(pg, start_box, tmp_path, abstract):
 
 
 def test_json_logs(pg, start_box):
-    """Every line is an object with time, level and message; sessions are named; no secret appears."""
+    """Every line is an object with time, level and message; no secret appears."""
     box = start_box(standard_config(pg, {"log": {"level": "trace", "format": "json"}}))
     client = box.raw("transaction")
     client.query("SELECT 'a \"quoted\" text \\ with\ttabs'")

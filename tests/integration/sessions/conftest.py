@@ -46,7 +46,7 @@ def box(pg):
 
 @pytest.fixture
 def clients(box):
-    """clients(route, **startup) gives a logged-in RawClient that is closed at the end of the test."""
+    """clients(route, **startup) gives a logged-in RawClient, closed at the end of the test."""
     opened = []
 
     def connect(database, **startup):

@@ -1,4 +1,4 @@
-"""LISTEN and NOTIFY in every pool mode: they never pin, and nobody hears what he did not ask for."""
+"""LISTEN and NOTIFY in every pool mode: they never pin, and one hears only what one asked for."""
 
 import pytest
 
