@@ -1,14 +1,13 @@
 #include "backend/address.hpp"
 
 #include <arpa/inet.h>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstddef>
-#include <cstring>
 
 namespace signalbox::backend {
 namespace {

@@ -1,15 +1,14 @@
 // Socket addresses: from a host and a port to what connect() takes.
 #pragma once
 
-#include <sys/socket.h>
-#include <sys/un.h>
+#include "catalog/connection.hpp"
 
 #include <cstdint>
 #include <string>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <variant>
 #include <vector>
-
-#include "catalog/connection.hpp"
 
 namespace signalbox::backend {
 
@@ -25,10 +24,12 @@ struct socket_address {
 /// A directory for Unix-domain sockets rather than a name: begins with '/' (or '@').
 bool is_unix_host(const std::string& host) noexcept;
 
-/// The address where no name has to be looked up: a Unix-domain socket or a numeric address. Else empty.
+/// The address where no name has to be looked up: a Unix-domain socket or a numeric address. Else
+/// empty.
 std::vector<socket_address> numeric_addresses(const catalog::host_port& target);
 
-/// All addresses of a name, or the system's reason why there are none. Blocks: for a work_pool's thread.
+/// All addresses of a name, or the system's reason why there are none. Blocks: for a work_pool's
+/// thread.
 std::variant<std::vector<socket_address>, std::string> resolve_addresses(
     const catalog::host_port& target
 );

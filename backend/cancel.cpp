@@ -1,8 +1,8 @@
 #include "backend/cancel.hpp"
 
-#include <sys/socket.h>
-
 #include "wire/startup.hpp"
+
+#include <sys/socket.h>
 
 namespace signalbox::backend {
 namespace {
@@ -16,8 +16,9 @@ cancel_call::cancel_call(
       address_(victim.address()),
       key_(victim.key),
       tls_context_(
-          const_cast<server_connection&>(victim).socket.tls() != nullptr ? victim.target().tls_context
-                                                                         : nullptr
+          const_cast<server_connection&>(victim).socket.tls() != nullptr
+              ? victim.target().tls_context
+              : nullptr
       ),
       host_(victim.host()),
       finished_(std::move(finished)) {}

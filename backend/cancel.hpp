@@ -1,21 +1,24 @@
 // One CancelRequest to a server, on a connection of its own.
 //
-// The postmaster signals the backend before it closes that connection: when finished is called, the signal has been
-// sent, and a statement sent afterwards cannot be hit by it.
-// Source    PostgreSQL manual, "Canceling Requests in Progress"; src/backend/postmaster/postmaster.c (processCancelRequest)
+// The postmaster signals the backend before it closes that connection: when finished is called, the
+// signal has been sent, and a statement sent afterwards cannot be hit by it. Source    PostgreSQL
+// manual, "Canceling Requests in Progress"; src/backend/postmaster/postmaster.c
+// (processCancelRequest)
 #pragma once
+
+#include "backend/server_connection.hpp"
 
 #include <functional>
 #include <memory>
-
-#include "backend/server_connection.hpp"
 
 namespace signalbox::backend {
 
 class cancel_call final : public event_handler {
 public:
     /// `finished` is called exactly once, after which the call may be destroyed (not inside).
-    cancel_call(io_context& io, const server_connection& victim, std::function<void(cancel_call&)> finished);
+    cancel_call(
+        io_context& io, const server_connection& victim, std::function<void(cancel_call&)> finished
+    );
 
     void start();
     void on_events(std::uint32_t events) override;

@@ -1,8 +1,8 @@
 #include "backend/pool.hpp"
 
-#include <algorithm>
-
 #include "wire/messages.hpp"
+
+#include <algorithm>
 
 namespace signalbox::backend {
 namespace {
@@ -49,9 +49,7 @@ connect_failure pool_group::last_failure() const {
     return last_failure_;
 }
 
-pool::pool(
-    std::shared_ptr<pool_group> group, std::size_t worker, io_context& io, pool_hooks& hooks
-)
+pool::pool(std::shared_ptr<pool_group> group, std::size_t worker, io_context& io, pool_hooks& hooks)
     : group_(std::move(group)), worker_(worker), io_(io), hooks_(hooks) {
     const std::lock_guard lock{group_->mutex_};
     group_->shards_[worker_]->part = this;
@@ -76,8 +74,8 @@ connection_ptr pool::pop_idle() {
         group_->shards_[worker_]->idle.store(idle_.size());
         connection->first = false;
         connection->set_user(nullptr);
-        if (is_usable(*connection) &&
-            (io_.loop.now() - connection->idle_since < unchecked_idle || connection->looks_alive())) {
+        if (is_usable(*connection) && (io_.loop.now() - connection->idle_since < unchecked_idle ||
+                                       connection->looks_alive())) {
             return connection;
         }
         discard(std::move(connection));
@@ -257,7 +255,8 @@ void pool::open_as_needed(bool for_minimum) {
         const auto now = clock::now();
         const bool wanted = for_minimum ? group_->total_.load() < group_->settings_.min_size
                                         : group_->opening_ < group_->queue_.size();
-        if (!wanted || !group_->has_credentials_ || group_->total_.load() >= group_->settings_.size) {
+        if (!wanted || !group_->has_credentials_ ||
+            group_->total_.load() >= group_->settings_.size) {
             return;
         }
         if (now < group_->next_attempt_) {
@@ -413,7 +412,8 @@ void pool::maintain() {
             ++i;
         }
     }
-    for (auto missing = settings.min_size; missing > 0 && group_->total_.load() < settings.min_size; --missing) {
+    for (auto missing = settings.min_size; missing > 0 && group_->total_.load() < settings.min_size;
+         --missing) {
         open_as_needed(true);
     }
 }

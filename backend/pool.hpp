@@ -1,15 +1,18 @@
 // The server connections of one (route, user) pair, over all workers.
 //
-// pool_group   what the workers share: the limit, the queue of those who wait, the health of the target
-// pool         one worker's part: its idle connections and those it is opening
+// pool_group   what the workers share: the limit, the queue of those who wait, the health of the
+// target pool         one worker's part: its idle connections and those it is opening
 //
-// Taking an idle connection and giving one back touch two atomics and no lock. The mutex is for waiting, opening and
-// closing only. A waiter is served first come, first served over all workers: the connection is sent to the waiter's
-// worker when it came back on another one.
+// Taking an idle connection and giving one back touch two atomics and no lock. The mutex is for
+// waiting, opening and closing only. A waiter is served first come, first served over all workers:
+// the connection is sent to the waiter's worker when it came back on another one.
 //
-// No wake-up is lost: a waiter is counted before it looks for idle connections anywhere, and a connection is put on
-// the idle list before its worker looks for waiters; both sequentially consistent, so one of the two sees the other.
+// No wake-up is lost: a waiter is counted before it looks for idle connections anywhere, and a
+// connection is put on the idle list before its worker looks for waiters; both sequentially
+// consistent, so one of the two sees the other.
 #pragma once
+
+#include "backend/server_connection.hpp"
 
 #include <atomic>
 #include <deque>
@@ -19,8 +22,6 @@
 #include <string>
 #include <unordered_map>
 #include <vector>
-
-#include "backend/server_connection.hpp"
 
 namespace signalbox::backend {
 
@@ -43,7 +44,8 @@ protected:
     ~lease_waiter() = default;
 };
 
-/// What an idle connection's owner may be told by the server, and who cleans a connection. Both called on the worker.
+/// What an idle connection's owner may be told by the server, and who cleans a connection. Both
+/// called on the worker.
 class pool_hooks {
 public:
     /// Bytes that arrived on an idle connection. False: close it.

@@ -1,6 +1,8 @@
 #include "backend/server_connection.hpp"
 
-#include <sys/socket.h>
+#include "wire/error_response.hpp"
+#include "wire/limits.hpp"
+#include "wire/startup.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,22 +10,21 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <sys/socket.h>
 #include <system_error>
-
-#include "wire/error_response.hpp"
-#include "wire/limits.hpp"
-#include "wire/startup.hpp"
 
 namespace signalbox::backend {
 namespace {
 
-/// Keys derived from (password, salt, iterations), since every connection of a pool asks for the same.
+/// Keys derived from (password, salt, iterations), since every connection of a pool asks for the
+/// same.
 class derived_keys {
 public:
     wire::result<wire::scram_keys> derive(
         const std::string& password, const std::string& salt, int iterations
     ) {
-        const auto key = std::to_string(iterations) + ':' + std::to_string(salt.size()) + ':' + salt + password;
+        const auto key =
+            std::to_string(iterations) + ':' + std::to_string(salt.size()) + ':' + salt + password;
         {
             const std::lock_guard lock{mutex_};
             if (const auto it = known_.find(key); it != known_.end()) {
@@ -52,7 +53,9 @@ derived_keys& key_cache() {
     return cache;
 }
 
-std::string system_text(int error) { return std::generic_category().message(error); }
+std::string system_text(int error) {
+    return std::generic_category().message(error);
+}
 
 bool wants_tls_first(catalog::ssl_mode mode) {
     return mode != catalog::ssl_mode::disable && mode != catalog::ssl_mode::allow;
@@ -69,14 +72,13 @@ std::shared_ptr<SSL_CTX> make_server_tls_context(const catalog::postgres_connect
     if (connection.tls == catalog::ssl_mode::disable) {
         return nullptr;
     }
-    // libpq: "require" with a root certificate checks it, for the sake of old set-ups; "prefer" and "allow" do not.
+    // libpq: "require" with a root certificate checks it, for the sake of old set-ups; "prefer" and
+    // "allow" do not.
     const bool check = requires_tls(connection.tls);
     return {
-        make_tls_client_context(
-            {.ca = check ? connection.tls_ca : "",
-             .certificate = connection.tls_certificate,
-             .key = connection.tls_key}
-        )
+        make_tls_client_context({.ca = check ? connection.tls_ca : "",
+                                 .certificate = connection.tls_certificate,
+                                 .key = connection.tls_key})
             .release(),
         ssl_ctx_deleter{}};
 }
@@ -92,7 +94,9 @@ server_connection::server_connection(
       credentials_(std::move(credentials)),
       observer_(&observer) {}
 
-server_connection::~server_connection() { *alive_ = false; }
+server_connection::~server_connection() {
+    *alive_ = false;
+}
 
 std::string server_connection::place() const {
     const auto& hosts = target_->connection->hosts;
@@ -100,7 +104,9 @@ std::string server_connection::place() const {
     return "host " + at.host + ", port " + std::to_string(at.port);
 }
 
-void server_connection::start() { next_host(); }
+void server_connection::start() {
+    next_host();
+}
 
 void server_connection::next_host() {
     phase_ = phase::resolving;
@@ -119,7 +125,10 @@ void server_connection::next_host() {
             clock::now() + target_->connect_timeout,
             [](void* self) {
                 static_cast<server_connection*>(self)->give_up(
-                    {.unreachable = true, .sqlstate = {}, .message = "timeout expired while resolving the host name", .detail = {}}
+                    {.unreachable = true,
+                     .sqlstate = {},
+                     .message = "timeout expired while resolving the host name",
+                     .detail = {}}
                 );
             },
             this
@@ -133,11 +142,14 @@ void server_connection::next_host() {
             }
             if (auto* const reason = std::get_if<std::string>(&resolved)) {
                 addresses_.clear();
-                attempt_failed({.unreachable = true, .sqlstate = {}, .message = *reason, .detail = {}});
+                attempt_failed(
+                    {.unreachable = true, .sqlstate = {}, .message = *reason, .detail = {}}
+                );
                 return;
             }
             addresses_ = std::get<0>(std::move(resolved));
-            choice_ = wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
+            choice_ =
+                wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
             tls_retried_ = false;
             open_socket();
         });
@@ -152,7 +164,9 @@ void server_connection::open_socket() {
     phase_ = phase::connecting;
     const int fd = begin_connect(addresses_[address_index_]);
     if (fd < 0) {
-        attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(errno), .detail = {}});
+        attempt_failed(
+            {.unreachable = true, .sqlstate = {}, .message = system_text(errno), .detail = {}}
+        );
         return;
     }
     socket = stream{fd};
@@ -164,7 +178,10 @@ void server_connection::open_socket() {
             clock::now() + target_->connect_timeout,
             [](void* self) {
                 static_cast<server_connection*>(self)->attempt_failed(
-                    {.unreachable = true, .sqlstate = {}, .message = "timeout expired", .detail = {}}
+                    {.unreachable = true,
+                     .sqlstate = {},
+                     .message = "timeout expired",
+                     .detail = {}}
                 );
             },
             this
@@ -178,7 +195,8 @@ void server_connection::attempt_failed(connect_failure why) {
     if (why.unreachable) {
         if (address_index_ + 1 < addresses_.size()) {
             ++address_index_;
-            choice_ = wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
+            choice_ =
+                wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
             tls_retried_ = false;
             open_socket();
             return;
@@ -211,7 +229,9 @@ void server_connection::attach(io_context& io) {
     socket.attach(io.loop, *this);
 }
 
-void server_connection::set_user(server_user* user) noexcept { user_ = user; }
+void server_connection::set_user(server_user* user) noexcept {
+    user_ = user;
+}
 
 bool server_connection::looks_alive() const noexcept {
     char byte = 0;
@@ -234,14 +254,24 @@ void server_connection::on_events(std::uint32_t events) {
             return;
         case phase::tls_handshake:
             if ((events & EPOLLOUT) != 0 && !socket.flush()) {
-                attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(socket.error()), .detail = {}});
+                attempt_failed(
+                    {.unreachable = true,
+                     .sqlstate = {},
+                     .message = system_text(socket.error()),
+                     .detail = {}}
+                );
                 return;
             }
             continue_handshake();
             return;
         case phase::authenticating:
             if ((events & EPOLLOUT) != 0 && !socket.flush()) {
-                attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(socket.error()), .detail = {}});
+                attempt_failed(
+                    {.unreachable = true,
+                     .sqlstate = {},
+                     .message = system_text(socket.error()),
+                     .detail = {}}
+                );
                 return;
             }
             read_login();
@@ -257,7 +287,9 @@ void server_connection::on_connect_finished() {
     socklen_t size = sizeof error;
     ::getsockopt(socket.fd(), SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0) {
-        attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(error), .detail = {}});
+        attempt_failed(
+            {.unreachable = true, .sqlstate = {}, .message = system_text(error), .detail = {}}
+        );
         return;
     }
     socket.set_writing(false);
@@ -275,7 +307,8 @@ void server_connection::on_connect_finished() {
 }
 
 void server_connection::on_tls_answer() {
-    // One byte and no more: what a man in the middle might have put behind it must not be read as the server's.
+    // One byte and no more: what a man in the middle might have put behind it must not be read as
+    // the server's.
     char answer = 0;
     const auto n = ::recv(socket.fd(), &answer, 1, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -362,8 +395,11 @@ void server_connection::continue_handshake() {
 void server_connection::begin_session() {
     phase_ = phase::authenticating;
     output_.clear();
-    // Nothing of one client's startup packet: whoever uses the connection brings its own parameters.
-    wire::write_startup_message(output_, {{"user", target_->user}, {"database", target_->database}});
+    // Nothing of one client's startup packet: whoever uses the connection brings its own
+    // parameters.
+    wire::write_startup_message(
+        output_, {{"user", target_->user}, {"database", target_->database}}
+    );
     send(output_);
 }
 
@@ -371,7 +407,9 @@ bool server_connection::send(std::string_view bytes) {
     if (socket.write(bytes, io_->scratch)) {
         return true;
     }
-    attempt_failed({.unreachable = true, .sqlstate = {}, .message = system_text(socket.error()), .detail = {}});
+    attempt_failed(
+        {.unreachable = true, .sqlstate = {}, .message = system_text(socket.error()), .detail = {}}
+    );
     return false;
 }
 
@@ -404,7 +442,8 @@ void server_connection::on_login_bytes(std::string_view bytes) {
     while (phase_ == phase::authenticating && input_.size() - at >= wire::header_bytes) {
         const char type = input_[at];
         const std::size_t length = wire::load_u32(input_.data() + at + 1);
-        if (length < 4 || length > wire::max_server_control_bytes || !wire::is_server_message(type)) {
+        if (length < 4 || length > wire::max_server_control_bytes ||
+            !wire::is_server_message(type)) {
             give_up(
                 {.unreachable = false,
                  .sqlstate = std::string{wire::sqlstate::protocol_violation},
@@ -472,7 +511,8 @@ bool server_connection::on_login_message(char type, std::string_view body) {
                 return false;
             }
             // Starting up, shutting down, in recovery, no free slot: it passes.
-            why.unreachable = why.sqlstate.starts_with("57P0") || why.sqlstate == wire::sqlstate::too_many_connections;
+            why.unreachable = why.sqlstate.starts_with("57P0") ||
+                              why.sqlstate == wire::sqlstate::too_many_connections;
             attempt_failed(std::move(why));
             return false;
         }
@@ -490,7 +530,8 @@ bool server_connection::on_login_message(char type, std::string_view body) {
 bool server_connection::retry_with_other_tls(std::string_view sqlstate) {
     const auto mode = target_->connection->tls;
     const bool may = (mode == catalog::ssl_mode::allow && choice_ == tls_choice::plain) ||
-                     (mode == catalog::ssl_mode::prefer && choice_ == tls_choice::tls && socket.tls() != nullptr);
+                     (mode == catalog::ssl_mode::prefer && choice_ == tls_choice::tls &&
+                      socket.tls() != nullptr);
     if (tls_retried_ || !may || sqlstate != wire::sqlstate::invalid_authorization) {
         return false;
     }
@@ -530,7 +571,8 @@ bool server_connection::on_authentication(std::string_view body) {
             return send(output_);
         case kind::md5_password: {
             if (!credentials_.password || request->data.size() != 4) {
-                return refuse("the server asks for an md5 password, and there is none for this user");
+                return refuse("the server asks for an md5 password, and there is none for this user"
+                );
             }
             std::array<std::uint8_t, 4> salt{};
             std::memcpy(salt.data(), request->data.data(), salt.size());
@@ -569,8 +611,9 @@ bool server_connection::on_sasl(std::string_view mechanisms) {
         give_up(
             {.unreachable = false,
              .sqlstate = std::string{wire::sqlstate::invalid_authorization},
-             .message = offered ? "the server asks for a password, and there is none for this user"
-                                : "none of the server's SASL authentication mechanisms are supported",
+             .message = offered
+                            ? "the server asks for a password, and there is none for this user"
+                            : "none of the server's SASL authentication mechanisms are supported",
              .detail = {}}
         );
         return false;
@@ -581,8 +624,9 @@ bool server_connection::on_sasl(std::string_view mechanisms) {
 }
 
 bool server_connection::on_sasl_challenge(std::string_view data) {
-    auto challenge = scram_ ? scram_->on_server_first(data)
-                            : wire::result<wire::scram_client::challenge>{wire::wire_errc::bad_scram_message};
+    auto challenge =
+        scram_ ? scram_->on_server_first(data)
+               : wire::result<wire::scram_client::challenge>{wire::wire_errc::bad_scram_message};
     if (!challenge) {
         give_up(
             {.unreachable = false,

@@ -1,4 +1,5 @@
-// One socket to a PostgreSQL server: connecting, TLS, login; afterwards a stream that somebody uses.
+// One socket to a PostgreSQL server: connecting, TLS, login; afterwards a stream that somebody
+// uses.
 //
 //   resolving -> connecting -> asking_for_tls -> tls_handshake -> authenticating -> ready
 //        any of these -> failed (told once)
@@ -6,15 +7,10 @@
 // Invariants
 //   - the owner gets exactly one of on_connected and on_connect_failed;
 //   - once ready, events go to the user; the connection itself reads nothing more;
-//   - a ready connection with an empty stream may be moved to another event loop with detach() and attach().
+//   - a ready connection with an empty stream may be moved to another event loop with detach() and
+//   attach().
 // Source    libpq's fe-connect.c for the meaning of the six sslmodes
 #pragma once
-
-#include <memory>
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "backend/address.hpp"
 #include "backend/io/event_loop.hpp"
@@ -23,6 +19,12 @@
 #include "catalog/connection.hpp"
 #include "wire/messages.hpp"
 #include "wire/scram.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace signalbox::backend {
 
@@ -109,7 +111,8 @@ public:
     stream socket;
     std::unique_ptr<server_attachment> attachment;
     wire::backend_key_data key;
-    std::vector<std::pair<std::string, std::string>> reported;  // ParameterStatus of the login; taken by the user
+    std::vector<std::pair<std::string, std::string>>
+        reported;  // ParameterStatus of the login; taken by the user
     std::uint64_t generation = 0;
     time_point connected_at;
     time_point idle_since;
@@ -127,7 +130,15 @@ public:
     }
 
 private:
-    enum class phase { resolving, connecting, asking_for_tls, tls_handshake, authenticating, ready, failed };
+    enum class phase {
+        resolving,
+        connecting,
+        asking_for_tls,
+        tls_handshake,
+        authenticating,
+        ready,
+        failed
+    };
     enum class tls_choice { plain, tls };
 
     void next_host();

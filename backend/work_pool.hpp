@@ -10,7 +10,8 @@
 
 namespace signalbox::backend {
 
-/// Jobs run in the order they came. The destructor finishes the running ones and drops the waiting ones.
+/// Jobs run in the order they came. The destructor finishes the running ones and drops the waiting
+/// ones.
 class work_pool {
 public:
     explicit work_pool(unsigned threads);

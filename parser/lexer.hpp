@@ -1,16 +1,25 @@
 // SQL text cut into tokens, in one linear pass, without libpg_query.
 //
-// It knows what decides where a token ends: '…' and E'…' strings, dollar quotes with tags, "…" identifiers, nested
-// comments, line comments. It never fails: a quote that is never closed runs to the end of the text.
-// Cost      linear in the text, no allocation, no recursion
-// Source    PostgreSQL manual, "Lexical Structure"
+// It knows what decides where a token ends: '…' and E'…' strings, dollar quotes with tags, "…"
+// identifiers, nested comments, line comments. It never fails: a quote that is never closed runs to
+// the end of the text. Cost      linear in the text, no allocation, no recursion Source PostgreSQL
+// manual, "Lexical Structure"
 #pragma once
 
 #include <string_view>
 
 namespace signalbox::parser {
 
-enum class token_kind { end, word, quoted_identifier, string, number, parameter, semicolon, symbol };
+enum class token_kind {
+    end,
+    word,
+    quoted_identifier,
+    string,
+    number,
+    parameter,
+    semicolon,
+    symbol
+};
 
 struct token {
     token_kind kind = token_kind::end;

@@ -1,16 +1,18 @@
 #include "parser/traits.hpp"
 
+#include "parser/lexer.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
-
-#include "parser/lexer.hpp"
 
 namespace signalbox::parser {
 namespace {
 
 /// Whether lower-case `word` stands in `sql` with its letter number `at` at position `i`.
-bool stands_at(std::string_view sql, std::size_t i, std::string_view word, std::size_t at) noexcept {
+bool stands_at(
+    std::string_view sql, std::size_t i, std::string_view word, std::size_t at
+) noexcept {
     return i >= at && i - at + word.size() <= sql.size() &&
            equals_ignoring_case(sql.substr(i - at, word.size()), word);
 }
@@ -27,12 +29,14 @@ constexpr auto letters = [] {
     return table;
 }();
 
-/// Statements whose first word needs the tokens; every other first word shows itself in the command tag.
+/// Statements whose first word needs the tokens; every other first word shows itself in the command
+/// tag.
 bool is_telling_first_word(std::string_view word) noexcept {
     return equals_ignoring_case(word, "prepare") || equals_ignoring_case(word, "load") ||
-           equals_ignoring_case(word, "declare") || equals_ignoring_case(word, "set") || equals_ignoring_case(word, "begin") ||
-           equals_ignoring_case(word, "start") || equals_ignoring_case(word, "deallocate") ||
-           equals_ignoring_case(word, "discard") || equals_ignoring_case(word, "reset");
+           equals_ignoring_case(word, "declare") || equals_ignoring_case(word, "set") ||
+           equals_ignoring_case(word, "begin") || equals_ignoring_case(word, "start") ||
+           equals_ignoring_case(word, "deallocate") || equals_ignoring_case(word, "discard") ||
+           equals_ignoring_case(word, "reset");
 }
 
 std::string folded(const token& t) {
@@ -131,7 +135,9 @@ private:
         if (t.kind != token_kind::word && t.kind != token_kind::quoted_identifier) {
             return;
         }
-        const auto first_is = [this](std::string_view word) { return equals_ignoring_case(first_, word); };
+        const auto first_is = [this](std::string_view word) {
+            return equals_ignoring_case(first_, word);
+        };
         const auto is = [&t](std::string_view word) { return equals_ignoring_case(t.text, word); };
         if (first_is("set")) {
             if (position_ == 1 && is("role")) {
@@ -151,7 +157,8 @@ private:
             }
         }
         const bool after_create = first_is("create") && position_ <= 4;
-        const bool after_into = equals_ignoring_case(previous_, "into") || equals_ignoring_case(previous_, "local") ||
+        const bool after_into = equals_ignoring_case(previous_, "into") ||
+                                equals_ignoring_case(previous_, "local") ||
                                 equals_ignoring_case(previous_, "global");
         if (((is("temp") || is("temporary")) && (after_create || after_into)) ||
             (first_is("create") && is("pg_temp"))) {
@@ -161,8 +168,11 @@ private:
         if (t.kind == token_kind::quoted_identifier && name.size() >= 2) {
             name = name.substr(1, name.size() - 2);
         }
-        for (const auto* lock : {"pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock",
-                                 "pg_try_advisory_lock_shared"}) {
+        for (const auto* lock :
+             {"pg_advisory_lock",
+              "pg_advisory_lock_shared",
+              "pg_try_advisory_lock",
+              "pg_try_advisory_lock_shared"}) {
             if (equals_ignoring_case(name, lock)) {
                 found_.uncarryable = "a session-level advisory lock";
             }
@@ -289,8 +299,8 @@ bool might_leave_state(std::string_view sql) noexcept {
 bool quick_scan(std::string_view sql) noexcept {
     // The first word, where it is not hidden behind a comment.
     std::size_t start = 0;
-    while (start < sql.size() && (sql[start] == ' ' || sql[start] == '\n' || sql[start] == '\t' ||
-                                  sql[start] == '\r')) {
+    while (start < sql.size() &&
+           (sql[start] == ' ' || sql[start] == '\n' || sql[start] == '\t' || sql[start] == '\r')) {
         ++start;
     }
     if (start == sql.size()) {
@@ -301,7 +311,8 @@ bool quick_scan(std::string_view sql) noexcept {
     if (c == '-' || c == '/' || c == ';') {
         return true;
     }
-    if (lower == 's' || lower == 'b' || lower == 'd' || lower == 'r' || lower == 'p' || lower == 'l') {
+    if (lower == 's' || lower == 'b' || lower == 'd' || lower == 'r' || lower == 'p' ||
+        lower == 'l') {
         std::size_t end = start;
         while (end < sql.size() && std::isalpha(static_cast<unsigned char>(sql[end])) != 0) {
             ++end;

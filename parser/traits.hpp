@@ -1,11 +1,13 @@
 // What a statement's text says about the session state that it may leave behind.
 //
-// Most of that is read from the server's command tags, which cannot lie. Only what no tag shows is looked for here:
-// a parameter set or a lock taken by a function call, a temporary object, the names of custom parameters (which
-// pg_settings does not list), and the word that opens a transaction block.
+// Most of that is read from the server's command tags, which cannot lie. Only what no tag shows is
+// looked for here: a parameter set or a lock taken by a function call, a temporary object, the
+// names of custom parameters (which pg_settings does not list), and the word that opens a
+// transaction block.
 //
-// scan_text() first asks quick_scan(), one pass that looks for five rare letters; only a text that might matter is cut
-// into tokens. False positives cost one round trip when the server connection is given back; false negatives are bugs.
+// scan_text() first asks quick_scan(), one pass that looks for five rare letters; only a text that
+// might matter is cut into tokens. False positives cost one round trip when the server connection
+// is given back; false negatives are bugs.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +18,19 @@
 namespace signalbox::parser {
 
 struct text_traits {
-    bool needs_inspection = false;   // ask the server for the session's state before its connection is shared
+    bool needs_inspection =
+        false;  // ask the server for the session's state before its connection is shared
     bool dynamic_parameter = false;  // set_config() with a name that is not a literal
     bool assigns_default = false;    // SET … TO DEFAULT: a RESET in another dress
-    bool only_local_set = false;     // the one statement is SET LOCAL, SET TRANSACTION or SET CONSTRAINTS
-    bool opens_block = false;        // BEGIN or START TRANSACTION
-    bool forgets_statements = false; // DEALLOCATE ALL, DISCARD ALL
-    bool resets_parameters = false;  // RESET, DISCARD ALL
-    std::string_view uncarryable;    // what makes state that only this server connection has; "" = nothing
-    std::string reset_target;  // the parameter that the one statement resets; "*" = all; "" = not known
+    bool only_local_set =
+        false;                 // the one statement is SET LOCAL, SET TRANSACTION or SET CONSTRAINTS
+    bool opens_block = false;  // BEGIN or START TRANSACTION
+    bool forgets_statements = false;  // DEALLOCATE ALL, DISCARD ALL
+    bool resets_parameters = false;   // RESET, DISCARD ALL
+    std::string_view
+        uncarryable;  // what makes state that only this server connection has; "" = nothing
+    std::string
+        reset_target;  // the parameter that the one statement resets; "*" = all; "" = not known
     std::vector<std::string> custom_parameters;  // names with a dot, lower case
     std::vector<std::string> deallocated;        // names in DEALLOCATE, as PostgreSQL folds them
 

@@ -13,7 +13,11 @@ constexpr std::string_view default_query =
 }
 
 auth_lookup::auth_lookup(
-    worker& home, pool_entry& pool, std::string sql, std::string user, std::function<void(const answer&)> done
+    worker& home,
+    pool_entry& pool,
+    std::string sql,
+    std::string user,
+    std::function<void(const answer&)> done
 )
     : home_(home),
       pool_(pool),

@@ -1,11 +1,11 @@
 // Asks a server for a user's stored password (auth_query).
 #pragma once
 
+#include "backend/pool.hpp"
+
 #include <functional>
 #include <optional>
 #include <string>
-
-#include "backend/pool.hpp"
 
 namespace signalbox::proxy {
 
@@ -14,14 +14,19 @@ struct pool_entry;
 
 class auth_lookup final : public backend::lease_waiter, public backend::server_user {
 public:
-    /// What came of it: the stored password, or nothing where there is no such user (or it has none).
+    /// What came of it: the stored password, or nothing where there is no such user (or it has
+    /// none).
     struct answer {
         std::optional<std::string> stored;
         std::string error;  // the lookup itself failed; in words for the log
     };
 
     auth_lookup(
-        worker& home, pool_entry& pool, std::string sql, std::string user, std::function<void(const answer&)> done
+        worker& home,
+        pool_entry& pool,
+        std::string sql,
+        std::string user,
+        std::function<void(const answer&)> done
     );
     ~auth_lookup();
 

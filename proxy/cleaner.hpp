@@ -1,10 +1,10 @@
-// Brings a server connection into a state that any session can use: ROLLBACK where a transaction is open, DISCARD ALL
-// where a session has left state. The connection belongs to nobody meanwhile.
+// Brings a server connection into a state that any session can use: ROLLBACK where a transaction is
+// open, DISCARD ALL where a session has left state. The connection belongs to nobody meanwhile.
 #pragma once
 
-#include <functional>
-
 #include "backend/server_connection.hpp"
+
+#include <functional>
 
 namespace signalbox::proxy {
 
@@ -21,6 +21,7 @@ public:
     void on_done(std::function<void(bool clean)> done) { done_ = std::move(done); }
 
     void start();
+
     std::unique_ptr<backend::server_connection> take() { return std::move(connection_); }
 
     void on_server_events(backend::server_connection& connection, std::uint32_t events) override;

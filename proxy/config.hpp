@@ -1,8 +1,11 @@
 // The configuration: one immutable value, read from TOML once at start and once per SIGHUP.
 //
-// Names and defaults are those of signalbox.example.toml. Nothing here opens a socket or a store; files that the
-// configuration names (certificates, keys, secrets) are read, so that `signalbox check` finds what is missing.
+// Names and defaults are those of signalbox.example.toml. Nothing here opens a socket or a store;
+// files that the configuration names (certificates, keys, secrets) are read, so that `signalbox
+// check` finds what is missing.
 #pragma once
+
+#include "catalog/connection.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -13,8 +16,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "catalog/connection.hpp"
 
 namespace signalbox::proxy {
 
@@ -68,8 +69,8 @@ struct user_settings {
     bool support = false;
 };
 
-/// What a route says beyond where it leads. `is_pattern`: `database` is an RE2 pattern for the whole name, and
-/// `connection` and `backend_database` may hold \1 … \9.
+/// What a route says beyond where it leads. `is_pattern`: `database` is an RE2 pattern for the
+/// whole name, and `connection` and `backend_database` may hold \1 … \9.
 struct route_settings {
     std::string database;
     bool is_pattern = false;
@@ -110,7 +111,8 @@ struct configuration {
     auth_method default_auth_method = auth_method::scram_sha_256;
     std::vector<auth_rule> auth_rules;
     std::map<std::string, user_settings, std::less<>> users;
-    std::map<std::string, std::shared_ptr<const catalog::postgres_connection>, std::less<>> connections;
+    std::map<std::string, std::shared_ptr<const catalog::postgres_connection>, std::less<>>
+        connections;
     std::vector<std::shared_ptr<const route_settings>> routes;  // in the file's order
     log_settings log;
     std::vector<std::string> warnings;  // one finished sentence each, with file and line
@@ -125,6 +127,7 @@ public:
         const std::string& message,
         const std::string& hint = {}
     );
+
     const char* what() const noexcept override { return text_.c_str(); }
 
 private:
@@ -134,7 +137,8 @@ private:
 /// Reads and checks the file and everything it names. Throws configuration_error.
 configuration load_configuration(const std::filesystem::path& file);
 
-/// The same with the text at hand; `file` only names it, and the folder that relative paths start at.
+/// The same with the text at hand; `file` only names it, and the folder that relative paths start
+/// at.
 configuration load_configuration_text(std::string_view text, const std::filesystem::path& file);
 
 }  // namespace signalbox::proxy

@@ -1,15 +1,17 @@
-// The pipeline ledger: one entry per request on a server connection whose reply is still to come, in order.
+// The pipeline ledger: one entry per request on a server connection whose reply is still to come,
+// in order.
 //
-// What the reply is for decides what becomes of it: forwarded, swallowed (Signalbox asked), or made here when its turn
-// comes (`local`). A change of prepared statements is applied only when the server has confirmed the entry it hangs on.
+// What the reply is for decides what becomes of it: forwarded, swallowed (Signalbox asked), or made
+// here when its turn comes (`local`). A change of prepared statements is applied only when the
+// server has confirmed the entry it hangs on.
 #pragma once
+
+#include "rewrite/statements.hpp"
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "rewrite/statements.hpp"
 
 namespace signalbox::proxy {
 
@@ -22,11 +24,11 @@ enum class request : std::uint8_t {
     close,
     sync,
     function_call,
-    copy_end,    // CopyDone or CopyFail: no reply of its own
-    setup,       // our Query that takes the connection to the session's parameters
-    inspection,  // our Query that asks for the session's state
-    restoration, // our Query that returns reset parameters to the startup packet's values
-    local        // answered here when its turn comes
+    copy_end,     // CopyDone or CopyFail: no reply of its own
+    setup,        // our Query that takes the connection to the session's parameters
+    inspection,   // our Query that asks for the session's state
+    restoration,  // our Query that returns reset parameters to the startup packet's values
+    local         // answered here when its turn comes
 };
 
 /// The server answers it with ReadyForQuery.
@@ -54,7 +56,7 @@ struct ledger_detail {
     bool is_close = false;             // a local CloseComplete
     bool is_deallocate = false;        // a local DEALLOCATE
     bool only_local_set = false;       // SET LOCAL: its tag means nothing for the session
-    std::string error;                 // an ErrorResponse, whole, that takes the place of the server's
+    std::string error;  // an ErrorResponse, whole, that takes the place of the server's
 };
 
 struct ledger_entry {

@@ -1,11 +1,12 @@
 #include "proxy/lifecycle.hpp"
 
+#include "proxy/listener.hpp"
+#include "proxy/log.hpp"
+#include "proxy/runtime.hpp"
+#include "proxy/shared.hpp"
+#include "proxy/worker.hpp"
+
 #include <openssl/rand.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -14,13 +15,12 @@
 #include <cstring>
 #include <ctime>
 #include <memory>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <thread>
-
-#include "proxy/listener.hpp"
-#include "proxy/log.hpp"
-#include "proxy/runtime.hpp"
-#include "proxy/shared.hpp"
-#include "proxy/worker.hpp"
+#include <unistd.h>
 
 namespace signalbox::proxy {
 namespace {
@@ -29,7 +29,8 @@ constexpr unsigned blocking_threads = 2;
 
 /// systemd's sd_notify(3), which is one datagram.
 void notify_service_manager(const std::string& message) {
-    const char* const path = std::getenv("NOTIFY_SOCKET");  // NOLINT(concurrency-mt-unsafe): nothing sets it
+    const char* const path =
+        std::getenv("NOTIFY_SOCKET");  // NOLINT(concurrency-mt-unsafe): nothing sets it
     if (path == nullptr || *path == '\0') {
         return;
     }
@@ -58,7 +59,8 @@ void notify_service_manager(const std::string& message) {
     ::close(fd);
 }
 
-/// Every client is a descriptor, and so is every server connection: as many as the hard limit allows.
+/// Every client is a descriptor, and so is every server connection: as many as the hard limit
+/// allows.
 void raise_descriptor_limit(std::size_t wanted) {
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {

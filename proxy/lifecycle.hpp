@@ -10,8 +10,9 @@ inline constexpr int exit_success = 0;
 inline constexpr int exit_fault = 1;
 inline constexpr int exit_usage = 2;  // the command line or the configuration
 
-/// Runs until SIGTERM (drains first) or SIGINT. SIGHUP reads the configuration again; where that fails, the old one
-/// stays. Tells systemd over NOTIFY_SOCKET when it is ready, reloading and stopping.
+/// Runs until SIGTERM (drains first) or SIGINT. SIGHUP reads the configuration again; where that
+/// fails, the old one stays. Tells systemd over NOTIFY_SOCKET when it is ready, reloading and
+/// stopping.
 int serve(const std::filesystem::path& config_file);
 
 /// Reads the configuration and everything it names, and says what is wrong with it.

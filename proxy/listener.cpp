@@ -1,19 +1,18 @@
 #include "proxy/listener.hpp"
 
+#include "proxy/log.hpp"
+#include "proxy/worker.hpp"
+
+#include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <system_error>
-
-#include "proxy/log.hpp"
-#include "proxy/worker.hpp"
+#include <unistd.h>
 
 namespace signalbox::proxy {
 namespace {
@@ -22,7 +21,9 @@ constexpr int backlog = 4096;
 /// How long to leave waiting clients alone when there is no descriptor or memory left for them.
 constexpr auto exhausted_pause = std::chrono::milliseconds{100};
 
-std::string system_text(int error) { return std::generic_category().message(error); }
+std::string system_text(int error) {
+    return std::generic_category().message(error);
+}
 
 }  // namespace
 
@@ -74,7 +75,8 @@ std::vector<listen_result> listen_tcp(
     hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
     addrinfo* found = nullptr;
     const bool any = host == "*";
-    const int rc = ::getaddrinfo(any ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &found);
+    const int rc =
+        ::getaddrinfo(any ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &found);
     if (rc != 0) {
         return {{-1, {}, "cannot listen on \"" + host + "\": " + ::gai_strerror(rc)}};
     }
@@ -91,18 +93,22 @@ std::vector<listen_result> listen_tcp(
             ::setsockopt(made.fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
         }
         if (keepalive.count() > 0) {
-            const int seconds = static_cast<int>(std::max<std::int64_t>(1, keepalive.count() / 1000));
+            const int seconds =
+                static_cast<int>(std::max<std::int64_t>(1, keepalive.count() / 1000));
             ::setsockopt(made.fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
             ::setsockopt(made.fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds);
         }
-        if (made.fd < 0 || ::bind(made.fd, a->ai_addr, a->ai_addrlen) != 0 || ::listen(made.fd, backlog) != 0) {
-            made.error = "cannot listen on \"" + host + "\", port " + std::to_string(port) + ": " + system_text(errno);
+        if (made.fd < 0 || ::bind(made.fd, a->ai_addr, a->ai_addrlen) != 0 ||
+            ::listen(made.fd, backlog) != 0) {
+            made.error = "cannot listen on \"" + host + "\", port " + std::to_string(port) + ": " +
+                         system_text(errno);
             ::close(made.fd);
             made.fd = -1;
         } else {
-            const auto shown = any ? std::string{a->ai_family == AF_INET6 ? "::" : "0.0.0.0"} : host;
-            made.address = (shown.find(':') != std::string::npos ? '[' + shown + ']' : shown) + ':' +
-                           std::to_string(bound_port(made.fd));
+            const auto shown =
+                any ? std::string{a->ai_family == AF_INET6 ? "::" : "0.0.0.0"} : host;
+            made.address = (shown.find(':') != std::string::npos ? '[' + shown + ']' : shown) +
+                           ':' + std::to_string(bound_port(made.fd));
         }
         results.push_back(std::move(made));
     }

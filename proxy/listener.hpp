@@ -1,11 +1,11 @@
-// A listening socket of one worker. The kernel spreads connections over the workers' sockets (SO_REUSEPORT); a
-// Unix-domain socket is one for all, and whoever wakes first accepts.
+// A listening socket of one worker. The kernel spreads connections over the workers' sockets
+// (SO_REUSEPORT); a Unix-domain socket is one for all, and whoever wakes first accepts.
 #pragma once
-
-#include <string>
 
 #include "backend/address.hpp"
 #include "backend/io/event_loop.hpp"
+
+#include <string>
 
 namespace signalbox::proxy {
 
@@ -35,7 +35,9 @@ struct listen_result {
 };
 
 /// `host`: an address, a name, or "*". Several sockets can share a port.
-std::vector<listen_result> listen_tcp(const std::string& host, std::uint16_t port, std::chrono::milliseconds keepalive);
+std::vector<listen_result> listen_tcp(
+    const std::string& host, std::uint16_t port, std::chrono::milliseconds keepalive
+);
 listen_result listen_unix(const std::string& directory, std::uint16_t port);
 /// The port a socket is bound to.
 std::uint16_t bound_port(int fd);

@@ -1,17 +1,17 @@
 #include "proxy/login.hpp"
 
-#include <openssl/crypto.h>
-#include <openssl/rand.h>
-
-#include <algorithm>
-#include <cstring>
-
 #include "proxy/auth_lookup.hpp"
 #include "proxy/log.hpp"
 #include "proxy/session.hpp"
 #include "proxy/worker.hpp"
 #include "wire/limits.hpp"
 #include "wire/messages.hpp"
+
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <cstring>
 
 namespace signalbox::proxy {
 
@@ -31,7 +31,9 @@ login::~login() {
     }
 }
 
-void login::refuse(std::string_view sqlstate, std::string message, std::string hint, std::string detail) {
+void login::refuse(
+    std::string_view sqlstate, std::string message, std::string hint, std::string detail
+) {
     log::info(
         "login refused",
         {{"session", owner_.id()},
@@ -55,7 +57,9 @@ void login::on_startup_bytes(std::string_view bytes) {
     if (!size) {
         log::info(
             "login refused",
-            {{"session", owner_.id()}, {"address", address_}, {"cause", "invalid length of startup packet"}}
+            {{"session", owner_.id()},
+             {"address", address_},
+             {"cause", "invalid length of startup packet"}}
         );
         owner_.begin_closing();  // as PostgreSQL does: whoever this is does not speak the protocol
         return;
@@ -69,7 +73,8 @@ void login::on_startup_bytes(std::string_view bytes) {
     if (!packet) {
         refuse(
             wire::sqlstate::protocol_violation,
-            packet.error() == wire::wire_errc::truncated || packet.error() == wire::wire_errc::trailing_bytes
+            packet.error() == wire::wire_errc::truncated ||
+                    packet.error() == wire::wire_errc::trailing_bytes
                 ? "invalid startup packet layout: expected terminator as last byte"
                 : "invalid length of startup packet"
         );
@@ -86,7 +91,8 @@ void login::on_startup_bytes(std::string_view bytes) {
                 wire::sqlstate::protocol_violation,
                 "received unencrypted data after GSSAPI encryption request",
                 {},
-                "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."
+                "This could be either a client-software bug or evidence of an attempted "
+                "man-in-the-middle attack."
             );
             return;
         }
@@ -117,7 +123,8 @@ void login::on_ssl_request(bool more_follows) {
             wire::sqlstate::protocol_violation,
             "received unencrypted data after SSL request",
             {},
-            "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."
+            "This could be either a client-software bug or evidence of an attempted "
+            "man-in-the-middle attack."
         );
         return;
     }
@@ -131,7 +138,9 @@ void login::on_ssl_request(bool more_follows) {
     }
 }
 
-void login::on_tls_ready() { has_tls_ = true; }
+void login::on_tls_ready() {
+    has_tls_ = true;
+}
 
 void login::on_startup_message(const wire::startup_message& msg) {
     if (msg.major != 3) {
@@ -146,7 +155,8 @@ void login::on_startup_message(const wire::startup_message& msg) {
         return;
     }
     const auto& tls = runtime_->config().tls;
-    const bool needs_tls = tls.mode == client_tls_mode::require || tls.mode == client_tls_mode::verify_ca ||
+    const bool needs_tls = tls.mode == client_tls_mode::require ||
+                           tls.mode == client_tls_mode::verify_ca ||
                            tls.mode == client_tls_mode::verify_full;
     if (needs_tls && !has_tls_ && !is_local_) {
         refuse(
@@ -207,7 +217,10 @@ bool login::read_parameters(const wire::startup_message& msg) {
         }
     }
     if (user_.empty()) {
-        refuse(wire::sqlstate::invalid_authorization, "no PostgreSQL user name specified in startup packet");
+        refuse(
+            wire::sqlstate::invalid_authorization,
+            "no PostgreSQL user name specified in startup packet"
+        );
         return false;
     }
     if (database_.empty()) {
@@ -245,7 +258,11 @@ bool login::check_limits() {
     }
     owner_.counted_ = std::make_unique<session::counted_names>();
     auto& counted = *owner_.counted_;
-    const auto add = [&](client_counts& counts, const std::string& name, std::size_t limit, std::string& kept, std::string_view what) {
+    const auto add = [&](client_counts& counts,
+                         const std::string& name,
+                         std::size_t limit,
+                         std::string& kept,
+                         std::string_view what) {
         if (limit == 0) {
             return true;
         }
@@ -260,8 +277,16 @@ bool login::check_limits() {
         return true;
     };
     return add(shared.per_user, user_, limits.max_clients_per_user, counted.user, "role") &&
-           add(shared.per_database, database_, limits.max_clients_per_database, counted.database, "database") &&
-           add(shared.per_address, address_, limits.max_clients_per_address, counted.address, "address");
+           add(shared.per_database,
+               database_,
+               limits.max_clients_per_database,
+               counted.database,
+               "database") &&
+           add(shared.per_address,
+               address_,
+               limits.max_clients_per_address,
+               counted.address,
+               "address");
 }
 
 void login::choose_method() {
@@ -269,7 +294,8 @@ void login::choose_method() {
     if (method_ == auth_method::reject) {
         refuse(
             wire::sqlstate::invalid_authorization,
-            "no entry of [[auth.rules]] lets user \"" + user_ + "\" connect to database \"" + database_ + "\""
+            "no entry of [[auth.rules]] lets user \"" + user_ + "\" connect to database \"" +
+                database_ + "\""
         );
         return;
     }
@@ -318,7 +344,10 @@ void login::choose_method() {
             if (!answer.error.empty()) {
                 log::warn(
                     "auth_query failed",
-                    {{"session", owner_.id()}, {"user", user_}, {"database", database_}, {"cause", answer.error}}
+                    {{"session", owner_.id()},
+                     {"user", user_},
+                     {"database", database_},
+                     {"cause", answer.error}}
                 );
             }
             lookup_.reset();
@@ -344,11 +373,13 @@ void login::with_verifier(std::optional<std::string> stored) {
     }
 }
 
-/// The first message towards the client. What a user has decides as in PostgreSQL: md5 turns into SCRAM where only a
-/// SCRAM verifier is known. An unknown user gets the method that a known one would.
+/// The first message towards the client. What a user has decides as in PostgreSQL: md5 turns into
+/// SCRAM where only a SCRAM verifier is known. An unknown user gets the method that a known one
+/// would.
 void login::begin_exchange() {
     std::string out;
-    if (method_ == auth_method::md5 && scram_verifier_ && !plain_password_ && md5_verifier_.empty()) {
+    if (method_ == auth_method::md5 && scram_verifier_ && !plain_password_ &&
+        md5_verifier_.empty()) {
         method_ = auth_method::scram_sha_256;
     }
     switch (method_) {
@@ -361,11 +392,15 @@ void login::begin_exchange() {
                 return;
             }
             wire::write_authentication(
-                out, auth_type::md5_password, {reinterpret_cast<const char*>(md5_salt_.data()), md5_salt_.size()}
+                out,
+                auth_type::md5_password,
+                {reinterpret_cast<const char*>(md5_salt_.data()), md5_salt_.size()}
             );
             break;
         default:
-            wire::write_authentication(out, auth_type::sasl, std::string_view{"SCRAM-SHA-256\0\0", 15});
+            wire::write_authentication(
+                out, auth_type::sasl, std::string_view{"SCRAM-SHA-256\0\0", 15}
+            );
             break;
     }
     owner_.send_to_client(out);
@@ -477,7 +512,8 @@ void login::check_password_elsewhere(std::string password) {
         if (usable && keys) {
             right = wire::equal_in_constant_time(
                 {reinterpret_cast<const char*>(keys->server_key.data()), keys->server_key.size()},
-                {reinterpret_cast<const char*>(verifier.server_key.data()), verifier.server_key.size()}
+                {reinterpret_cast<const char*>(verifier.server_key.data()),
+                 verifier.server_key.size()}
             );
         } else if (!md5.empty()) {
             const auto made = wire::make_md5_verifier(password, user);
@@ -500,7 +536,9 @@ void login::check_password_elsewhere(std::string password) {
 
 void login::on_sasl(std::string_view body) {
     const auto malformed = [this](std::string_view detail) {
-        refuse(wire::sqlstate::protocol_violation, "malformed SCRAM message", {}, std::string{detail});
+        refuse(
+            wire::sqlstate::protocol_violation, "malformed SCRAM message", {}, std::string{detail}
+        );
     };
     std::string out;
     if (!scram_started_) {
@@ -510,11 +548,15 @@ void login::on_sasl(std::string_view body) {
             return;
         }
         if (initial->mechanism != "SCRAM-SHA-256") {
-            refuse(wire::sqlstate::protocol_violation, "client selected an invalid SASL authentication mechanism");
+            refuse(
+                wire::sqlstate::protocol_violation,
+                "client selected an invalid SASL authentication mechanism"
+            );
             return;
         }
-        auto verifier = is_known_ && scram_verifier_ ? wire::result<wire::scram_verifier>{*scram_verifier_}
-                                                     : wire::make_mock_verifier(user_, home_.shared().mock_key);
+        auto verifier = is_known_ && scram_verifier_
+                            ? wire::result<wire::scram_verifier>{*scram_verifier_}
+                            : wire::make_mock_verifier(user_, home_.shared().mock_key);
         auto nonce = wire::make_scram_nonce();
         if (!verifier || !nonce) {
             refuse(wire::sqlstate::internal_error, "cannot begin the SCRAM exchange");
@@ -542,7 +584,8 @@ void login::on_sasl(std::string_view body) {
     }
     wire::write_authentication(farewell_, auth_type::sasl_final, *answer);
     if (plain_password_) {
-        credentials_.password = plain_password_;  // our salt is not the server's: its keys are others
+        credentials_.password =
+            plain_password_;  // our salt is not the server's: its keys are others
     } else {
         credentials_.keys = scram_->keys();
     }
@@ -552,7 +595,9 @@ void login::on_sasl(std::string_view body) {
 void login::authenticated() {
     wire::write_authentication(farewell_, auth_type::ok);
     if (!route_) {
-        refuse(wire::sqlstate::invalid_catalog_name, "database \"" + database_ + "\" does not exist");
+        refuse(
+            wire::sqlstate::invalid_catalog_name, "database \"" + database_ + "\" does not exist"
+        );
         return;
     }
     auto* const pool = home_.find_pool(*route_, database_, user_);

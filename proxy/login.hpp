@@ -1,15 +1,9 @@
-// What a client goes through before it is served: startup packet, TLS, authentication. Owned by its session and
-// dropped when the client is in.
+// What a client goes through before it is served: startup packet, TLS, authentication. Owned by its
+// session and dropped when the client is in.
 //
-// An unknown user goes through the same steps as a known one, against a verifier that no password matches, and gets
-// the same answer at the same point.
+// An unknown user goes through the same steps as a known one, against a verifier that no password
+// matches, and gets the same answer at the same point.
 #pragma once
-
-#include <array>
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 
 #include "backend/pool.hpp"
 #include "proxy/runtime.hpp"
@@ -17,6 +11,12 @@
 #include "wire/error_response.hpp"
 #include "wire/scram.hpp"
 #include "wire/startup.hpp"
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace signalbox::proxy {
 
@@ -46,8 +46,8 @@ public:
 
     const rewrite::parameter_set& startup_parameters() const noexcept { return parameters_; }
 
-
-    /// What to send before AuthenticationOk: NegotiateProtocolVersion has been sent; the SASL outcome has not.
+    /// What to send before AuthenticationOk: NegotiateProtocolVersion has been sent; the SASL
+    /// outcome has not.
     std::string take_farewell() { return std::move(farewell_); }
 
 private:
@@ -64,7 +64,12 @@ private:
     void check_password_elsewhere(std::string password);
     void wrong_password(std::string_view cause);
     void authenticated();
-    void refuse(std::string_view sqlstate, std::string message, std::string hint = {}, std::string detail = {});
+    void refuse(
+        std::string_view sqlstate,
+        std::string message,
+        std::string hint = {},
+        std::string detail = {}
+    );
 
     session& owner_;
     worker& home_;

@@ -1,7 +1,8 @@
-#include <CLI/CLI.hpp>
-#include <cstdio>
-
 #include "proxy/lifecycle.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
 
 int main(int argc, char** argv) {
     CLI::App app{"Signalbox: a PostgreSQL wire-protocol proxy", "signalbox"};

@@ -1,7 +1,8 @@
-// What a step of the relay wants to send: most often one stretch of the bytes it was given, as they lie.
+// What a step of the relay wants to send: most often one stretch of the bytes it was given, as they
+// lie.
 //
-// Stretches that touch are one; only when something is put between or left out are bytes copied to the side buffer.
-// data() is valid until the given bytes or the outbox change.
+// Stretches that touch are one; only when something is put between or left out are bytes copied to
+// the side buffer. data() is valid until the given bytes or the outbox change.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// The session machine: bytes of a client and of the server connection that it has been lent, in; bytes for both, out.
-// No socket, no clock, no lock.
+// The session machine: bytes of a client and of the server connection that it has been lent, in;
+// bytes for both, out. No socket, no clock, no lock.
 //
 //             on_client(): a message that needs a server
 //   at rest ------------------------------------------> wants a server
@@ -10,20 +10,17 @@
 // Invariants
 //   - a message is forwarded to the server at most once, and never again after the server was lost;
 //   - every request in flight has an entry in the server's ledger, in order;
-//   - nothing of the client is sent while `blocked`: our own setup, inspection or restoration is under way;
-//   - may_release() only between transactions, with an empty ledger, at a message boundary, and with no state on the
-//     server connection that cannot be carried; on any doubt the connection is closed instead (is_doubtful()).
+//   - nothing of the client is sent while `blocked`: our own setup, inspection or restoration is
+//   under way;
+//   - may_release() only between transactions, with an empty ledger, at a message boundary, and
+//   with no state on the
+//     server connection that cannot be carried; on any doubt the connection is closed instead
+//     (is_doubtful()).
 //
-// In session mode names and statements pass as they are: the server connection is the client's own until it leaves.
-// Source    PostgreSQL manual, "Message Flow"; src/backend/tcop/postgres.c for what is skipped after an error
+// In session mode names and statements pass as they are: the server connection is the client's own
+// until it leaves. Source    PostgreSQL manual, "Message Flow"; src/backend/tcop/postgres.c for
+// what is skipped after an error
 #pragma once
-
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <vector>
 
 #include "backend/server_connection.hpp"
 #include "proxy/config.hpp"
@@ -33,6 +30,13 @@
 #include "rewrite/statements.hpp"
 #include "wire/error_response.hpp"
 #include "wire/messages.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace signalbox::proxy {
 
@@ -64,8 +68,8 @@ struct server_state final : backend::server_attachment {
     bool sync_in_copy = false;
     std::string repeat;            // the batch under way, where it may be repeated; else empty
     bool repeat_answered = false;  // the client has seen some of its reply
-    bool tainted = false;   // LOAD: nothing takes that back
-    bool doubtful = false;  // must not be used again
+    bool tainted = false;          // LOAD: nothing takes that back
+    bool doubtful = false;         // must not be used again
 };
 
 /// The route's part of what a relay must know. Outlives the relay.
@@ -88,18 +92,24 @@ public:
 
     void set_startup(rewrite::parameter_set_ptr startup);
 
-    /// Takes what it can of `in` and says in demanded() why it stopped. What was not consumed must be given again,
-    /// first, together with what follows.
+    /// Takes what it can of `in` and says in demanded() why it stopped. What was not consumed must
+    /// be given again, first, together with what follows.
     std::size_t on_client(std::string_view in, outbox& to_server, outbox& to_client);
+
     demand demanded() const noexcept { return demand_; }
 
     /// For demand::fatal: what to tell the client before it is closed.
     const wire::report& fatal() const noexcept { return fatal_; }
 
-    /// `lost`: the server has said that it ends (fatal_body() holds its words); `broken`: it does not keep the protocol.
-    server_step on_server(std::string_view in, outbox& to_client, outbox& to_server, std::size_t& consumed);
+    /// `lost`: the server has said that it ends (fatal_body() holds its words); `broken`: it does
+    /// not keep the protocol.
+    server_step on_server(
+        std::string_view in, outbox& to_client, outbox& to_server, std::size_t& consumed
+    );
 
-    void attach(server_state& server, std::string_view login_role, outbox& to_server, outbox& to_client);
+    void attach(
+        server_state& server, std::string_view login_role, outbox& to_server, outbox& to_client
+    );
     /// The server connection as it is left behind; null when there was none.
     server_state* detach() noexcept;
 
@@ -113,8 +123,11 @@ public:
     bool may_release() const noexcept;
     /// In the middle of something that a new lease could not go on with.
     bool is_doubtful() const noexcept;
+
     /// The server is working on something of this client's.
-    bool is_busy() const noexcept { return server_ != nullptr && (!server_->requests.empty() || open_batch_); }
+    bool is_busy() const noexcept {
+        return server_ != nullptr && (!server_->requests.empty() || open_batch_);
+    }
 
     bool in_transaction() const noexcept { return server_ != nullptr && server_->status != 'I'; }
 
@@ -201,13 +214,22 @@ private:
         outbox& to_server
     );
     std::uint32_t ensure_prepared(const rewrite::statement_ptr& statement, outbox& to_server);
-    std::uint32_t prepare_anew(const rewrite::statement_ptr& statement, outbox& to_server, reply action);
+    std::uint32_t prepare_anew(
+        const rewrite::statement_ptr& statement, outbox& to_server, reply action
+    );
     void ensure_unnamed(outbox& to_server);
     std::string server_name_for(std::string_view client_name, outbox& to_server, bool& known);
 
-    bool on_server_message(char type, std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server);
+    bool on_server_message(
+        char type,
+        std::string_view whole,
+        std::string_view body,
+        outbox& to_client,
+        outbox& to_server
+    );
     void emit(std::string_view whole, bool swallowed, outbox& to_client);
-    std::string_view client_name_for(std::string_view server_name, const ledger_entry& failed) const;
+    std::string_view client_name_for(std::string_view server_name, const ledger_entry& failed)
+        const;
     bool on_error(
         std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server
     );
@@ -233,17 +255,18 @@ private:
     std::uint64_t unnamed_token_ = 0;
     std::size_t stream_left_ = 0;  // of a client message that is passed or dropped in pieces
     bool stream_dropped_ = false;
-    bool open_batch_ = false;     // extended messages have been sent, and no Sync yet
-    bool skip_locally_ = false;   // we raised the error: everything up to Sync is dropped here
+    bool open_batch_ = false;    // extended messages have been sent, and no Sync yet
+    bool skip_locally_ = false;  // we raised the error: everything up to Sync is dropped here
     bool blocked_ = false;
     bool stalled_ = false;
-    bool barrier_ = false;        // all names may be gone: what follows waits until that is known
+    bool barrier_ = false;  // all names may be gone: what follows waits until that is known
     bool barrier_at_sync_ = false;
     bool named_in_batch_ = false;
     std::uint64_t batch_serial_ = 1;  // of extended batches, over all server connections
-    bool suspect_ = false;        // the server is to be asked for the session's state before it is released
+    bool suspect_ =
+        false;  // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
-    bool unnamed_sticks_ = false; // the unnamed statement is too large to be kept here
+    bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
     demand demand_ = demand::nothing;
     wire::report fatal_;
     std::optional<std::string> setup_error_;

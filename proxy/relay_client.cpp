@@ -1,10 +1,10 @@
 // The client's half of the relay: what becomes of each message on its way to the server.
-#include <algorithm>
-
 #include "parser/traits.hpp"
 #include "proxy/relay.hpp"
 #include "wire/limits.hpp"
 #include "wire/messages.hpp"
+
+#include <algorithm>
 
 namespace signalbox::proxy {
 
@@ -124,12 +124,13 @@ std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_
     return at;
 }
 
-/// Keeps the bytes of a batch that was sent in one piece, in case a statement's plan turns out to be out of date.
+/// Keeps the bytes of a batch that was sent in one piece, in case a statement's plan turns out to
+/// be out of date.
 void relay::keep_for_repeat(bool from_its_start, std::string_view sent) {
     auto& s = *server_;
     s.repeat.clear();
-    if (from_its_start && named_in_batch_ && s.status == 'I' && !open_batch_ && s.requests.batches() == 1 &&
-        stream_left_ == 0 && sent.size() <= max_repeat_bytes) {
+    if (from_its_start && named_in_batch_ && s.status == 'I' && !open_batch_ &&
+        s.requests.batches() == 1 && stream_left_ == 0 && sent.size() <= max_repeat_bytes) {
         s.repeat.assign(sent);
         s.repeat_answered = false;
     }
@@ -281,8 +282,8 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     if (!m.complete() && m.total <= wire::max_inspected_bytes) {
         return taken::more_bytes;
     }
-    const auto text = m.complete() ? m.body().substr(0, m.body().size() - (m.body().empty() ? 0 : 1))
-                                   : m.body();
+    const auto text =
+        m.complete() ? m.body().substr(0, m.body().size() - (m.body().empty() ? 0 : 1)) : m.body();
     bool only_local_set = false;
     if (!m.complete()) {
         suspect_ = suspect_ || renames();  // what it does is not looked at
@@ -324,13 +325,15 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     return taken::all;
 }
 
-/// What follows depends on how this one ends: which names are left, or which values parameters have.
+/// What follows depends on how this one ends: which names are left, or which values parameters
+/// have.
 bool relay::is_barrier(const parser::text_traits& traits) const noexcept {
     return (traits.forgets_statements && renames()) ||
            ((traits.resets_parameters || traits.assigns_default) && !startup_->empty());
 }
 
-/// A Query that is answered here: on the server the statement has another name, and stays for others.
+/// A Query that is answered here: on the server the statement has another name, and stays for
+/// others.
 void relay::deallocate_locally(const std::string& name, outbox& to_client) {
     auto& entry = server_->requests.push(request::local);
     entry.detail = std::make_unique<ledger_detail>();
@@ -340,8 +343,9 @@ void relay::deallocate_locally(const std::string& name, outbox& to_client) {
     settle(to_client);
 }
 
-/// An error of our own, in its place among the server's: the server gets something in the statement's stead that
-/// fails, so that a transaction block is left failed and a batch is skipped, and its error is replaced by ours.
+/// An error of our own, in its place among the server's: the server gets something in the
+/// statement's stead that fails, so that a transaction block is left failed and a batch is skipped,
+/// and its error is replaced by ours.
 void relay::refuse(const wire::report& why, request kind, outbox& to_server) {
     auto& entry = server_->requests.push(kind);
     entry.detail = std::make_unique<ledger_detail>();
@@ -378,7 +382,8 @@ bool relay::refuses(const parser::text_traits& traits, request kind, outbox& to_
         refuse(
             {.severity = "ERROR",
              .sqlstate = std::string{wire::sqlstate::feature_not_supported},
-             .message = std::string{traits.uncarryable} + " cannot be carried to another server connection",
+             .message = std::string{traits.uncarryable} +
+                        " cannot be carried to another server connection",
              .detail = {},
              .hint = "Use a route with pool_mode = \"session\" or session_state = \"pin\"."},
             kind,
@@ -394,14 +399,16 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
     if (m.body().empty() && !m.complete()) {
         return taken::more_bytes;
     }
-    if (!m.complete() && m.total <= (keep_whole ? max_kept_statement_bytes : wire::max_inspected_bytes)) {
+    if (!m.complete() &&
+        m.total <= (keep_whole ? max_kept_statement_bytes : wire::max_inspected_bytes)) {
         return taken::more_bytes;
     }
     if (!m.complete() && keep_whole) {
         refuse(
             {.severity = "ERROR",
              .sqlstate = std::string{wire::sqlstate::program_limit_exceeded},
-             .message = "a named prepared statement of " + std::to_string(m.total) + " bytes is too long",
+             .message =
+                 "a named prepared statement of " + std::to_string(m.total) + " bytes is too long",
              .detail = {},
              .hint = "Use the unnamed statement, or a route with pool_mode = \"session\"."},
             request::parse,
@@ -434,7 +441,8 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         pass(m, to_server);
         return taken::all;
     }
-    const auto statement = p->name.empty() ? nullptr : env_.statements.intern(p->tail, parameters_->parsing_hash());
+    const auto statement =
+        p->name.empty() ? nullptr : env_.statements.intern(p->tail, parameters_->parsing_hash());
     const auto traits = statement ? statement->traits : parser::scan_text(p->text);
     if (refuses(traits, request::parse, to_server)) {
         drop(m);
@@ -494,7 +502,8 @@ void relay::parse_unnamed(
                            ? rare_->names.find(traits.deallocated.front())
                            : nullptr;
     if (named) {
-        // DEALLOCATE in the extended protocol: the statement has another name there, and the tag is then the real one.
+        // DEALLOCATE in the extended protocol: the statement has another name there, and the tag is
+        // then the real one.
         const auto number = ensure_prepared(named, to_server);
         auto& entry = server_->requests.push(request::parse);
         entry.detail = std::make_unique<ledger_detail>();
@@ -563,7 +572,8 @@ std::uint32_t relay::prepare_anew(
         close_on_server(old->number);
         server_->statements.forget(statement->id, old->number);
     }
-    while (server_->statements.size() >= std::max<std::size_t>(1, settings_.max_prepared_statements)) {
+    while (server_->statements.size() >= std::max<std::size_t>(1, settings_.max_prepared_statements)
+    ) {
         const auto number = server_->statements.evict(server_->batch);
         if (!number) {
             break;  // all are in use by this very batch
@@ -592,7 +602,8 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
         }
         return rewrite::server_statement_name(ensure_prepared(statement, to_server));
     }
-    // A pinned session may have made the statement with SQL's PREPARE. Nobody's server-side name can be reached.
+    // A pinned session may have made the statement with SQL's PREPARE. Nobody's server-side name
+    // can be reached.
     if (is_pinned() && !client_name.starts_with(rewrite::server_statement_prefix)) {
         return std::string{client_name};
     }
@@ -746,6 +757,8 @@ relay::taken relay::on_sync(const client_view& m, outbox& to_server) {
     return taken::all;
 }
 
-void relay::fail_waiting(wire::report why) { lost_ = std::move(why); }
+void relay::fail_waiting(wire::report why) {
+    lost_ = std::move(why);
+}
 
 }  // namespace signalbox::proxy

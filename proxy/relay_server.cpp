@@ -1,10 +1,10 @@
 // The server's half of the relay: what becomes of each reply on its way to the client.
-#include <algorithm>
-#include <charconv>
-
 #include "proxy/relay.hpp"
 #include "wire/limits.hpp"
 #include "wire/messages.hpp"
+
+#include <algorithm>
+#include <charconv>
 
 namespace signalbox::proxy {
 
@@ -12,7 +12,8 @@ namespace sm = wire::server_message;
 
 namespace {
 
-/// Messages that may be passed in pieces: nothing is decided by what they hold, and nothing is sent behind them at once.
+/// Messages that may be passed in pieces: nothing is decided by what they hold, and nothing is sent
+/// behind them at once.
 constexpr bool may_stream(char type) noexcept {
     switch (type) {
         case sm::data_row:
@@ -67,7 +68,8 @@ relay::server_step relay::on_server(
                     consumed = at;
                     return server_step::broken;
                 }
-                // An error of a megabyte: its end is not waited for. It is no FATAL: those are short.
+                // An error of a megabyte: its end is not waited for. It is no FATAL: those are
+                // short.
                 const auto whole = in.substr(at);
                 emit(whole, swallowed, to_client);
                 abandon_batch();
@@ -80,7 +82,9 @@ relay::server_step relay::on_server(
         }
         const auto whole = in.substr(at, total);
         at += total;
-        if (!on_server_message(type, whole, whole.substr(wire::header_bytes), to_client, to_server)) {
+        if (!on_server_message(
+                type, whole, whole.substr(wire::header_bytes), to_client, to_server
+            )) {
             consumed = at;
             return fatal_body_.empty() ? server_step::broken : server_step::lost;
         }
@@ -155,7 +159,8 @@ bool relay::on_server_message(
         }
         case sm::bind_complete:
         case sm::close_complete:
-            if (!has_front || kind != (type == sm::bind_complete ? request::bind : request::close)) {
+            if (!has_front ||
+                kind != (type == sm::bind_complete ? request::bind : request::close)) {
                 return false;
             }
             emit(whole, swallowed, to_client);
@@ -180,7 +185,8 @@ bool relay::on_server_message(
             rewrite::parameter_set changed = s.reported ? *s.reported : rewrite::parameter_set{};
             changed.set(status->name, status->value);
             s.reported = env_.parameters.intern(changed);
-            // After a RESET what counts is the value once the startup packet's is back: sync_reported() tells it.
+            // After a RESET what counts is the value once the startup packet's is back:
+            // sync_reported() tells it.
             const bool told_later = reset_seen_ && !startup_->empty();
             if (!swallowed && !told_later) {
                 to_client.pass(whole);
@@ -213,9 +219,8 @@ bool relay::on_server_message(
     }
 }
 
-std::string_view relay::client_name_for(
-    std::string_view server_name, const ledger_entry& failed
-) const {
+std::string_view relay::client_name_for(std::string_view server_name, const ledger_entry& failed)
+    const {
     if (failed.detail && !failed.detail->client_name.empty()) {
         return failed.detail->client_name;
     }
@@ -256,11 +261,12 @@ bool relay::on_error(
         return true;
     }
     // The place in PostgreSQL's source is the same in every language; the message is not.
-    if (said && said->sqlstate == "0A000" && said->routine == "RevalidateCachedQuery" && renames() &&
-        repeat_batch(to_server)) {
+    if (said && said->sqlstate == "0A000" && said->routine == "RevalidateCachedQuery" &&
+        renames() && repeat_batch(to_server)) {
         return true;
     }
-    if (front.kind == request::setup || front.kind == request::inspection || front.kind == request::restoration) {
+    if (front.kind == request::setup || front.kind == request::inspection ||
+        front.kind == request::restoration) {
         if (front.kind == request::setup) {
             setup_error_ = std::string{body};
         } else if (front.kind == request::inspection) {
@@ -289,16 +295,19 @@ bool relay::on_error(
     return true;
 }
 
-/// A plan is out of date since the tables have changed. Where the client's own Parse came after that and was answered
-/// here, a private connection would have had no error: the statements are parsed anew and the batch, of which nothing
-/// has been executed, is sent again. False: the client gets the error. The statements are parsed anew at their next use.
+/// A plan is out of date since the tables have changed. Where the client's own Parse came after
+/// that and was answered here, a private connection would have had no error: the statements are
+/// parsed anew and the batch, of which nothing has been executed, is sent again. False: the client
+/// gets the error. The statements are parsed anew at their next use.
 bool relay::repeat_batch(outbox& to_server) {
     auto& s = *server_;
     auto& q = s.requests;
     const auto stale = s.statements.mark_stale(s.batch - 1);
-    const bool may = !s.repeat.empty() && !s.repeat_answered && s.status == 'I' && q.batches() == 1 &&
+    const bool may = !s.repeat.empty() && !s.repeat_answered && s.status == 'I' &&
+                     q.batches() == 1 &&
                      (q.front().kind == request::bind || q.front().kind == request::describe);
-    // A client that has seen the statement's result before must learn that it has changed: by this error.
+    // A client that has seen the statement's result before must learn that it has changed: by this
+    // error.
     const bool first_use = std::all_of(stale.begin(), stale.end(), [&](const auto& each) {
         return rare().names.is_first_use(each.id, batch_serial_ - 1);
     });
@@ -360,7 +369,8 @@ void relay::abandon_batch() {
 void relay::drop_entry(ledger_entry& entry) {
     auto& s = *server_;
     if (entry.kind == request::parse && entry.unnamed != 0 && entry.unnamed == s.unnamed) {
-        // Failed: there is none. Skipped: there may be an older one. A later Parse is not concerned.
+        // Failed: there is none. Skipped: there may be an older one. A later Parse is not
+        // concerned.
         unnamed_token_ = 0;
         s.unnamed = server_state::unnamed_unknown;
     }
@@ -371,7 +381,8 @@ void relay::drop_entry(ledger_entry& entry) {
     if (d.statement && entry.kind == request::parse) {
         s.statements.forget(d.statement->id, d.number);
     }
-    if (!d.client_name.empty() && rare_ && (entry.kind == request::parse || entry.kind == request::local)) {
+    if (!d.client_name.empty() && rare_ &&
+        (entry.kind == request::parse || entry.kind == request::local)) {
         rare_->names.roll_back(d.client_name);
     }
 }
@@ -402,8 +413,8 @@ void relay::on_copy_in() {
     auto& s = *server_;
     auto& q = s.requests;
     s.copy_in = true;
-    // What was sent behind the COPY before it was known to be one: the server ignores Sync and takes a CopyDone as the
-    // end. Anything else ends the COPY with an error and is gone.
+    // What was sent behind the COPY before it was known to be one: the server ignores Sync and
+    // takes a CopyDone as the end. Anything else ends the COPY with an error and is gone.
     while (q.size() > 1) {
         const auto kind = q[1].kind;
         if (kind == request::local) {
@@ -452,7 +463,8 @@ void relay::on_tag(std::string_view tag) {
     switch (tag.empty() ? '\0' : tag[0]) {
         case 'S':
             if (tag == "SET") {
-                const auto* const d = s.requests.empty() ? nullptr : s.requests.front().detail.get();
+                const auto* const d =
+                    s.requests.empty() ? nullptr : s.requests.front().detail.get();
                 suspect_ = suspect_ || d == nullptr || !d->only_local_set;
             }
             break;
@@ -570,7 +582,8 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     return true;
 }
 
-/// All that the client asked for is done. Before it is told so, the server is asked for what state the session has.
+/// All that the client asked for is done. Before it is told so, the server is asked for what state
+/// the session has.
 void relay::finish_batch(char status, outbox& to_client, outbox& to_server) {
     auto& s = *server_;
     if (status != 'I' || !suspect_ || !renames()) {
@@ -612,7 +625,8 @@ void relay::finish_inspection(outbox& to_client) {
              .sqlstate = std::string{wire::sqlstate::successful_completion},
              .message = "this session keeps its server connection: " + r.pinned_by,
              .detail = {},
-             .hint = "Session state that cannot be carried to another server connection pins it until the state is "
+             .hint = "Session state that cannot be carried to another server connection pins it "
+                     "until the state is "
                      "gone."}
         );
     }
@@ -680,17 +694,17 @@ server_state* relay::detach() noexcept {
 }
 
 bool relay::may_release() const noexcept {
-    return server_ != nullptr && renames() && !blocked_ && !open_batch_ && !suspect_ && !unnamed_sticks_ &&
-           stream_left_ == 0 && server_->requests.empty() && server_->status == 'I' &&
-           server_->stream_left == 0 && !server_->copy_in && !server_->skip_to_sync && !is_pinned() &&
-           !server_->doubtful && !server_->tainted;
+    return server_ != nullptr && renames() && !blocked_ && !open_batch_ && !suspect_ &&
+           !unnamed_sticks_ && stream_left_ == 0 && server_->requests.empty() &&
+           server_->status == 'I' && server_->stream_left == 0 && !server_->copy_in &&
+           !server_->skip_to_sync && !is_pinned() && !server_->doubtful && !server_->tainted;
 }
 
 bool relay::is_doubtful() const noexcept {
     return server_ != nullptr &&
-           (server_->doubtful || server_->tainted || server_->stream_left != 0 || stream_left_ != 0 ||
-            !server_->requests.empty() || open_batch_ || blocked_ || server_->copy_in ||
-            server_->skip_to_sync);
+           (server_->doubtful || server_->tainted || server_->stream_left != 0 ||
+            stream_left_ != 0 || !server_->requests.empty() || open_batch_ || blocked_ ||
+            server_->copy_in || server_->skip_to_sync);
 }
 
 relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
@@ -719,7 +733,8 @@ relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     bool error_due = !was_skipping;
     while (!q.empty()) {
         auto& entry = q.front();
-        const bool held_ready = entry.kind == request::inspection || entry.kind == request::restoration;
+        const bool held_ready =
+            entry.kind == request::inspection || entry.kind == request::restoration;
         if (error_due && !held_ready && entry.kind != request::setup) {
             wire::write_error_response(to_client.copied(), why);
             error_due = false;

@@ -1,10 +1,10 @@
 #include "proxy/runtime.hpp"
 
-#include <arpa/inet.h>
 #include <openssl/rand.h>
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <arpa/inet.h>
 #include <array>
 #include <cstring>
 #include <stdexcept>
@@ -24,9 +24,10 @@ bool is_in_range(const std::string& address, const std::string& range) {
             continue;
         }
         const std::size_t all = family == AF_INET ? 32 : 128;
-        std::size_t bits = slash == std::string::npos
-                               ? all
-                               : std::min<std::size_t>(all, std::strtoul(range.c_str() + slash + 1, nullptr, 10));
+        std::size_t bits =
+            slash == std::string::npos
+                ? all
+                : std::min<std::size_t>(all, std::strtoul(range.c_str() + slash + 1, nullptr, 10));
         for (std::size_t i = 0; bits > 0; ++i) {
             const auto n = std::min<std::size_t>(8, bits);
             const auto mask = static_cast<unsigned char>(0xffU << (8U - n));
@@ -46,7 +47,9 @@ bool names(const std::vector<std::string>& list, std::string_view name) {
     });
 }
 
-std::string rewritten(const re2::RE2& pattern, const std::string& text, const std::string& rewrite) {
+std::string rewritten(
+    const re2::RE2& pattern, const std::string& text, const std::string& rewrite
+) {
     std::string out = text;
     re2::RE2::Replace(&out, pattern, rewrite);  // the pattern has matched the whole text
     return out;
@@ -89,13 +92,17 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
                 user.scram = old->scram;
             } else {
                 std::string salt(16, '\0');
-                if (RAND_bytes(reinterpret_cast<unsigned char*>(salt.data()), static_cast<int>(salt.size())) != 1) {
+                if (RAND_bytes(
+                        reinterpret_cast<unsigned char*>(salt.data()), static_cast<int>(salt.size())
+                    ) != 1) {
                     throw std::runtime_error("no random numbers to be had");
                 }
-                const auto keys =
-                    wire::derive_scram_keys(*settings.password, salt, wire::default_scram_iterations);
-                const auto made = keys ? wire::make_scram_verifier(*keys, salt, wire::default_scram_iterations)
-                                       : wire::result<wire::scram_verifier>{keys.error()};
+                const auto keys = wire::derive_scram_keys(
+                    *settings.password, salt, wire::default_scram_iterations
+                );
+                const auto made =
+                    keys ? wire::make_scram_verifier(*keys, salt, wire::default_scram_iterations)
+                         : wire::result<wire::scram_verifier>{keys.error()};
                 if (!made) {
                     throw std::runtime_error("cannot derive SCRAM keys: " + made.error().message());
                 }
@@ -135,24 +142,29 @@ std::optional<resolved_route> runtime::resolve(std::string_view database) const 
         found.settings = match->settings;
         found.connection_name = rewritten(*match->pattern, name, match->settings->connection);
         if (!match->settings->backend_database.empty()) {
-            found.backend_database = rewritten(*match->pattern, name, match->settings->backend_database);
+            found.backend_database =
+                rewritten(*match->pattern, name, match->settings->backend_database);
         }
     }
-    if (const auto it = config_.connections.find(found.connection_name); it != config_.connections.end()) {
+    if (const auto it = config_.connections.find(found.connection_name);
+        it != config_.connections.end()) {
         found.connection = it->second;
     }
     if (found.backend_database.empty()) {
-        found.backend_database =
-            found.connection && !found.connection->database.empty() ? found.connection->database : name;
+        found.backend_database = found.connection && !found.connection->database.empty()
+                                     ? found.connection->database
+                                     : name;
     }
     return found;
 }
 
-auth_method runtime::method_for(const peer& from, std::string_view database, std::string_view user) const {
+auth_method runtime::method_for(const peer& from, std::string_view database, std::string_view user)
+    const {
     using type = auth_rule::connection_type;
     for (const auto& rule : config_.auth_rules) {
         const bool type_fits = from.is_local ? rule.type == type::local
-                                             : rule.type == type::host || (rule.type == type::hostssl && from.has_tls) ||
+                                             : rule.type == type::host ||
+                                                   (rule.type == type::hostssl && from.has_tls) ||
                                                    (rule.type == type::hostnossl && !from.has_tls);
         if (type_fits && names(rule.databases, database) && names(rule.users, user) &&
             (from.is_local || rule.address == "all" || is_in_range(from.address, rule.address))) {

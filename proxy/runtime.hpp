@@ -1,16 +1,17 @@
-// The configuration made ready for use: TLS contexts, compiled patterns, verifiers. Immutable; a reload makes another.
+// The configuration made ready for use: TLS contexts, compiled patterns, verifiers. Immutable; a
+// reload makes another.
 #pragma once
+
+#include "backend/server_connection.hpp"
+#include "proxy/config.hpp"
+#include "rewrite/statements.hpp"
+#include "wire/scram.hpp"
 
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-
-#include "backend/server_connection.hpp"
-#include "proxy/config.hpp"
-#include "rewrite/statements.hpp"
-#include "wire/scram.hpp"
 
 namespace re2 {
 class RE2;
@@ -21,7 +22,8 @@ namespace signalbox::proxy {
 /// Where a requested database leads.
 struct resolved_route {
     std::shared_ptr<const route_settings> settings;
-    std::shared_ptr<const catalog::postgres_connection> connection;  // null: there is none of that name
+    std::shared_ptr<const catalog::postgres_connection>
+        connection;  // null: there is none of that name
     std::string connection_name;
     std::string backend_database;
 };
@@ -33,8 +35,9 @@ struct known_user {
 
 class runtime {
 public:
-    /// Derives verifiers (a millisecond each; those of `previous` are taken over where the password is the same) and
-    /// reads certificates. Throws configuration_error or std::runtime_error. Not for an event loop's thread.
+    /// Derives verifiers (a millisecond each; those of `previous` are taken over where the password
+    /// is the same) and reads certificates. Throws configuration_error or std::runtime_error. Not
+    /// for an event loop's thread.
     runtime(configuration config, const runtime* previous);
     ~runtime();
     runtime(const runtime&) = delete;
@@ -58,7 +61,8 @@ public:
     };
 
     /// The first of [[auth.rules]] that matches, as in pg_hba.conf; where none does, [auth] method.
-    auth_method method_for(const peer& from, std::string_view database, std::string_view user) const;
+    auth_method method_for(const peer& from, std::string_view database, std::string_view user)
+        const;
 
 private:
     struct pattern_route {
@@ -69,7 +73,11 @@ private:
     configuration config_;
     backend::ssl_ctx_ptr client_tls_;
     std::unordered_map<std::string, std::shared_ptr<SSL_CTX>> server_tls_;
-    std::unordered_map<std::string, std::shared_ptr<const route_settings>, rewrite::string_hash, std::equal_to<>>
+    std::unordered_map<
+        std::string,
+        std::shared_ptr<const route_settings>,
+        rewrite::string_hash,
+        std::equal_to<>>
         exact_;
     std::vector<pattern_route> patterns_;
     std::unordered_map<std::string, known_user, rewrite::string_hash, std::equal_to<>> users_;

@@ -1,13 +1,13 @@
 #include "proxy/session.hpp"
 
-#include <openssl/rand.h>
-#include <sys/socket.h>
-
-#include <algorithm>
-#include <system_error>
-
 #include "proxy/log.hpp"
 #include "wire/messages.hpp"
+
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <sys/socket.h>
+#include <system_error>
 
 namespace signalbox::proxy {
 namespace {
@@ -16,7 +16,8 @@ constexpr auto closing_timeout = std::chrono::seconds{2};
 /// How long a server has to end a statement that was cancelled because of query_timeout.
 constexpr auto cancel_grace = std::chrono::seconds{5};
 constexpr auto hold_notice_after = std::chrono::seconds{5};
-/// A client that does not read what is made for it (not what a server sends) is not read from beyond this.
+/// A client that does not read what is made for it (not what a server sends) is not read from
+/// beyond this.
 constexpr std::size_t max_pending_bytes = std::size_t{1} << 20U;
 
 std::string system_text(int error) {
@@ -31,7 +32,9 @@ session::session(worker& owner, std::uint64_t id, int fd, const backend::socket_
     login_ = std::make_unique<login>(*this, owner, backend::address_text(from), is_local);
 }
 
-session::~session() { leave_counts(); }
+session::~session() {
+    leave_counts();
+}
 
 /// Its place is free for another client, even while it has not closed its socket yet.
 void session::leave_counts() noexcept {
@@ -110,7 +113,8 @@ bool session::should_pause() const noexcept {
         return phase_ == phase::joining;
     }
     return ticket_ != 0 || cancels_ > 0 || relay_->is_blocked() || relay_->is_stalled() ||
-           (server_ && server_->socket.has_pending()) || client_.pending_bytes() > max_pending_bytes;
+           (server_ && server_->socket.has_pending()) ||
+           client_.pending_bytes() > max_pending_bytes;
 }
 
 void session::on_readable() {
@@ -129,7 +133,9 @@ void session::on_readable() {
             default:
                 log::debug(
                     "TLS handshake failed",
-                    {{"session", id_}, {"address", login_->address()}, {"cause", backend::last_tls_error()}}
+                    {{"session", id_},
+                     {"address", login_->address()},
+                     {"cause", backend::last_tls_error()}}
                 );
                 finish();
                 return;
@@ -180,8 +186,8 @@ void session::on_client_closed() {
     client_gone("the client closed the connection");
 }
 
-/// Tells a client that has only closed its sending side from one that is gone: a dead client's kernel answers data
-/// with a reset. ParameterStatus may be sent at any time and says nothing new.
+/// Tells a client that has only closed its sending side from one that is gone: a dead client's
+/// kernel answers data with a reset. ParameterStatus may be sent at any time and says nothing new.
 void session::probe_client() {
     if (phase_ != phase::serving || client_.has_pending() || !relay_->reported() ||
         relay_->is_mid_message()) {
@@ -199,7 +205,10 @@ void session::client_gone(std::string_view cause) {
     if (phase_ == phase::serving && (relay_->is_busy() || relay_->in_transaction())) {
         log::info(
             "client gone while something was under way",
-            {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}, {"cause", cause}}
+            {{"session", id_},
+             {"user", pool_->user},
+             {"database", pool_->database},
+             {"cause", cause}}
         );
     }
     finish();
@@ -232,7 +241,10 @@ void session::end(const wire::report& why) {
     if (phase_ == phase::serving) {
         log::info(
             "session ended",
-            {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}, {"cause", why.message}}
+            {{"session", id_},
+             {"user", pool_->user},
+             {"database", pool_->database},
+             {"cause", why.message}}
         );
     }
     if (relay_ && relay_->is_mid_message()) {
@@ -248,8 +260,9 @@ void session::close_quietly() {
     }
 }
 
-/// Everything has been said: what is pending is sent, then our side is closed, and what the client still sends is
-/// read and dropped. Closing with unread input would reset the connection, and the client might lose our last words.
+/// Everything has been said: what is pending is sent, then our side is closed, and what the client
+/// still sends is read and dropped. Closing with unread input would reset the connection, and the
+/// client might lose our last words.
 void session::begin_closing() {
     give_back_server();
     leave_counts();
@@ -307,7 +320,8 @@ void session::join() {
 void session::on_joined() {
     const auto reported = state_of(*server_).reported;
     owner_.remember_profile(*pool_, login_->startup_parameters(), reported);
-    wire::backend_key_data key{.process_id = static_cast<std::uint32_t>(id_ & 0x7fffffffU), .secret = 0};
+    wire::backend_key_data key{
+        .process_id = static_cast<std::uint32_t>(id_ & 0x7fffffffU), .secret = 0};
     RAND_bytes(reinterpret_cast<unsigned char*>(&key.secret), sizeof key.secret);
     if (pool_->relay.mode == pool_mode::session) {
         key.process_id = server_->key.process_id;
@@ -480,7 +494,8 @@ void session::on_lease_failed(const backend::connect_failure& why) {
     ticket_ = 0;
     fail_wait(
         {.severity = "ERROR",
-         .sqlstate = why.sqlstate.empty() ? std::string{wire::sqlstate::connection_failure} : why.sqlstate,
+         .sqlstate =
+             why.sqlstate.empty() ? std::string{wire::sqlstate::connection_failure} : why.sqlstate,
          .message = why.message,
          .detail = why.detail,
          .hint = {}}
@@ -491,7 +506,10 @@ void session::on_lease_failed(const backend::connect_failure& why) {
 void session::fail_wait(wire::report why) {
     log::info(
         "no server connection",
-        {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}, {"cause", why.message}}
+        {{"session", id_},
+         {"user", pool_->user},
+         {"database", pool_->database},
+         {"cause", why.message}}
     );
     if (phase_ == phase::joining) {
         why.severity = "FATAL";
@@ -537,7 +555,10 @@ void session::query_wait_tick() {
                  .sqlstate = std::string{wire::sqlstate::cannot_connect_now},
                  .message = "the server is not reachable: " + why.message,
                  .detail = why.detail + " It was waited for " +
-                           std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(waited).count()) + " ms.",
+                           std::to_string(
+                               std::chrono::duration_cast<std::chrono::milliseconds>(waited).count()
+                           ) +
+                           " ms.",
                  .hint = {}}
             );
         } else {
@@ -545,8 +566,9 @@ void session::query_wait_tick() {
                 {.severity = "ERROR",
                  .sqlstate = std::string{wire::sqlstate::too_many_connections},
                  .message = "no server connection became free in time",
-                 .detail = "All " + std::to_string(route.pool_size) + " server connections of database \"" +
-                           pool_->database + "\" and user \"" + pool_->user + "\" are busy.",
+                 .detail = "All " + std::to_string(route.pool_size) +
+                           " server connections of database \"" + pool_->database +
+                           "\" and user \"" + pool_->user + "\" are busy.",
                  .hint = "Raise pool_size or query_wait_timeout of the route."}
             );
         }
@@ -554,7 +576,8 @@ void session::query_wait_tick() {
     }
     // The health of the target may change at any time: it is looked at once in a while.
     auto next = now + std::chrono::seconds{1};
-    for (const auto candidate : {route.hold_timeout, route.query_wait_timeout, duration{hold_notice_after}}) {
+    for (const auto candidate :
+         {route.hold_timeout, route.query_wait_timeout, duration{hold_notice_after}}) {
         if (candidate.count() > 0 && waiting_since_ + candidate > now) {
             next = std::min(next, waiting_since_ + candidate);
         }
@@ -585,7 +608,8 @@ bool session::flush() {
         }
     }
     if (server_broken) {
-        // What the server has said before it went may still be there to read: it is more telling than EPIPE.
+        // What the server has said before it went may still be there to read: it is more telling
+        // than EPIPE.
         server_->socket.set_reading(true);
     }
     return true;
@@ -656,7 +680,8 @@ void session::on_server_events(backend::server_connection& connection, std::uint
         return;
     }
     note_activity();
-    // What the client has sent meanwhile comes first: the connection may have been made ready just for that.
+    // What the client has sent meanwhile comes first: the connection may have been made ready just
+    // for that.
     if ((held_.empty() && maybe_release()) || !relay_->is_blocked()) {
         if (!held_.empty() || !client_.reading() || client_eof_ || draining_) {
             resume();
@@ -707,8 +732,8 @@ wire::report session::server_gone_report(const std::string& cause) const {
     if (!relay_->fatal_body().empty()) {
         if (const auto said = wire::parse_report(relay_->fatal_body())) {
             report.message = "the connection to the server was lost: " + std::string{said->message};
-            report.detail = "The server said: " + std::string{said->severity} + " " + std::string{said->sqlstate} +
-                            ": " + std::string{said->message};
+            report.detail = "The server said: " + std::string{said->severity} + " " +
+                            std::string{said->sqlstate} + ": " + std::string{said->message};
         }
     }
     return report;
@@ -718,7 +743,10 @@ void session::server_failed(const std::string& cause) {
     auto report = server_gone_report(cause);
     log::warn(
         "server connection lost",
-        {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}, {"cause", report.message}}
+        {{"session", id_},
+         {"user", pool_->user},
+         {"database", pool_->database},
+         {"cause", report.message}}
     );
     server_held_.clear();
     auto connection = std::move(server_);
@@ -774,7 +802,9 @@ void session::server_failed(const std::string& cause) {
 /// The server does not take what the session has set: it cannot go on as itself.
 void session::setup_failed() {
     std::string out;
-    wire::write_edited_report(out, wire::server_message::error_response, *relay_->setup_error(), "FATAL", {}, {});
+    wire::write_edited_report(
+        out, wire::server_message::error_response, *relay_->setup_error(), "FATAL", {}, {}
+    );
     const auto said = wire::parse_report(*relay_->setup_error());
     log::info(
         "the server refused the session's parameters",
@@ -811,8 +841,8 @@ void session::give_back_server() {
     }
     auto connection = std::move(server_);
     const bool busy = relay_->is_busy();
-    const bool doubtful = relay_->is_doubtful() || connection->socket.has_pending() || !server_held_.empty() ||
-                          cancels_ > 0;
+    const bool doubtful = relay_->is_doubtful() || connection->socket.has_pending() ||
+                          !server_held_.empty() || cancels_ > 0;
     const bool dirty = relay_->carries_state() || relay_->may_have_state();
     const bool in_block = relay_->in_transaction();
     relay_->detach();
@@ -848,7 +878,8 @@ void session::note_activity() {
     was_busy_ = busy;
     was_in_block_ = busy || in_block;
     if (!busy && std::exchange(query_cancelled_, false)) {
-        schedule_timer();  // it was set for the end of the cancel, which may be later than the next limit
+        schedule_timer(
+        );  // it was set for the end of the cancel, which may be later than the next limit
     }
 }
 
@@ -911,14 +942,18 @@ void session::on_timer() {
         return limit.count() > 0 && now >= since + limit;
     };
     const auto expire = [this](std::string_view sqlstate, std::string message) {
-        end({.severity = "FATAL",
+        end(
+            {.severity = "FATAL",
              .sqlstate = std::string{sqlstate},
              .message = std::move(message),
              .detail = {},
-             .hint = {}});
+             .hint = {}}
+        );
     };
     if (was_in_block_ && due(r.transaction_timeout, block_since_)) {
-        expire(wire::sqlstate::transaction_timeout, "terminating connection due to transaction timeout");
+        expire(
+            wire::sqlstate::transaction_timeout, "terminating connection due to transaction timeout"
+        );
         return;
     }
     if (!was_busy_ && was_in_block_ && due(r.idle_transaction_timeout, idle_since_)) {
@@ -929,7 +964,10 @@ void session::on_timer() {
         return;
     }
     if (!was_busy_ && !was_in_block_ && due(r.client_idle_timeout, idle_since_)) {
-        expire(wire::sqlstate::idle_session_timeout, "terminating connection due to idle-session timeout");
+        expire(
+            wire::sqlstate::idle_session_timeout,
+            "terminating connection due to idle-session timeout"
+        );
         return;
     }
     if (was_busy_ && query_cancelled_ && server_ && now >= cancelled_at_ + cancel_grace) {
@@ -952,7 +990,8 @@ void session::on_timer() {
 }
 
 bool session::cancel_statement(std::function<void()> finished) {
-    if (phase_ == phase::serving && ticket_ != 0) {  // it waits for a server connection: nothing has been sent
+    if (phase_ == phase::serving &&
+        ticket_ != 0) {  // it waits for a server connection: nothing has been sent
         pool_->pool->cancel_wait(std::exchange(ticket_, 0));
         fail_wait(
             {.severity = "ERROR",
@@ -968,15 +1007,12 @@ bool session::cancel_statement(std::function<void()> finished) {
         return false;
     }
     ++cancels_;
-    owner_.cancel(
-        *server_,
-        [&owner = owner_, id = id_, finished = std::move(finished)] {
-            if (auto* const self = owner.find_session(id); self != nullptr) {
-                self->cancel_finished();
-            }
-            finished();
+    owner_.cancel(*server_, [&owner = owner_, id = id_, finished = std::move(finished)] {
+        if (auto* const self = owner.find_session(id); self != nullptr) {
+            self->cancel_finished();
         }
-    );
+        finished();
+    });
     return true;
 }
 
@@ -998,14 +1034,17 @@ void session::drain() {
     if (phase_ == phase::closing) {
         return;
     }
-    if (phase_ == phase::serving && (relay_->is_busy() || relay_->in_transaction() || cancels_ > 0)) {
+    if (phase_ == phase::serving &&
+        (relay_->is_busy() || relay_->in_transaction() || cancels_ > 0)) {
         return;  // it ends when that has ended
     }
-    end({.severity = "FATAL",
+    end(
+        {.severity = "FATAL",
          .sqlstate = std::string{wire::sqlstate::admin_shutdown},
          .message = "terminating connection due to administrator command",
          .detail = {},
-         .hint = {}});
+         .hint = {}}
+    );
 }
 
 void session::end_if_on(const pool_entry& removed) {

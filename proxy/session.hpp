@@ -1,16 +1,14 @@
-// One client: from accept to the last byte. Drives the relay, which decides; here are the sockets, leases and timers.
+// One client: from accept to the last byte. Drives the relay, which decides; here are the sockets,
+// leases and timers.
 //
 //   startup -> tls_handshake -> startup -> authenticating -> joining -> serving -> closing
 //
-//   joining   authenticated; waits for a server where the startup parameters have not been tried before
-//   closing   everything has been said; reads until the client closes, so that it is never reset
+//   joining   authenticated; waits for a server where the startup parameters have not been tried
+//   before closing   everything has been said; reads until the client closes, so that it is never
+//   reset
 //
 // Memory    what only a login needs is in login_, gone afterwards; buffers are the worker's.
 #pragma once
-
-#include <memory>
-#include <optional>
-#include <string>
 
 #include "backend/io/stream.hpp"
 #include "backend/pool.hpp"
@@ -18,9 +16,15 @@
 #include "proxy/relay.hpp"
 #include "proxy/worker.hpp"
 
+#include <memory>
+#include <optional>
+#include <string>
+
 namespace signalbox::proxy {
 
-class session final : public backend::event_handler, public backend::server_user, public backend::lease_waiter {
+class session final : public backend::event_handler,
+                      public backend::server_user,
+                      public backend::lease_waiter {
 public:
     session(worker& owner, std::uint64_t id, int fd, const backend::socket_address& from);
     ~session();

@@ -1,6 +1,13 @@
-// What all workers share: a few counters, the groups behind their pools, the identity of statements.
-// Everything here is thread-safe; nothing is touched on the path of a forwarded message.
+// What all workers share: a few counters, the groups behind their pools, the identity of
+// statements. Everything here is thread-safe; nothing is touched on the path of a forwarded
+// message.
 #pragma once
+
+#include "backend/pool.hpp"
+#include "backend/work_pool.hpp"
+#include "rewrite/parameters.hpp"
+#include "rewrite/statements.hpp"
+#include "wire/scram.hpp"
 
 #include <atomic>
 #include <map>
@@ -8,12 +15,6 @@
 #include <mutex>
 #include <string>
 #include <vector>
-
-#include "backend/pool.hpp"
-#include "backend/work_pool.hpp"
-#include "rewrite/parameters.hpp"
-#include "rewrite/statements.hpp"
-#include "wire/scram.hpp"
 
 namespace signalbox::proxy {
 
@@ -78,7 +79,9 @@ struct shared_state {
         return it == profiles_.end() ? nullptr : it->second;
     }
 
-    void remember_profile(const std::string& key, const std::shared_ptr<const rewrite::parameter_set>& reported) {
+    void remember_profile(
+        const std::string& key, const std::shared_ptr<const rewrite::parameter_set>& reported
+    ) {
         const std::lock_guard lock{profiles_mutex_};
         if (profiles_.size() >= max_profiles) {
             profiles_.clear();

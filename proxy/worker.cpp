@@ -1,13 +1,12 @@
 #include "proxy/worker.hpp"
 
-#include <unistd.h>
-
-#include <algorithm>
-
 #include "proxy/cleaner.hpp"
 #include "proxy/log.hpp"
 #include "proxy/session.hpp"
 #include "wire/limits.hpp"
+
+#include <algorithm>
+#include <unistd.h>
 
 namespace signalbox::proxy {
 namespace {
@@ -20,7 +19,8 @@ std::uint64_t key_of(wire::backend_key_data key) noexcept {
 }
 
 bool is_plain_ascii(std::string_view text) noexcept {
-    return text.size() < 64 && std::all_of(text.begin(), text.end(), [](char c) { return c >= 32 && c <= 126; });
+    return text.size() < 64 &&
+           std::all_of(text.begin(), text.end(), [](char c) { return c >= 32 && c <= 126; });
 }
 
 }  // namespace
@@ -55,7 +55,10 @@ void worker::listen_on(int fd, bool is_local) {
 
 void worker::start() {
     tick_.start(
-        loop_, loop_.now() + tick_interval, [](void* self) { static_cast<worker*>(self)->tick(); }, this
+        loop_,
+        loop_.now() + tick_interval,
+        [](void* self) { static_cast<worker*>(self)->tick(); },
+        this
     );
     thread_ = std::thread{[this] { loop_.run(); }};
 }
@@ -147,7 +150,8 @@ pool_entry* worker::find_pool(
         make_pool(key, route, database, user, connection.user.empty() ? user : connection.user);
     if (!connection.user.empty() && !entry->own_credentials) {
         entry->own_credentials = true;
-        entry->pool->group().set_credentials({.password = connection.password, .keys = std::nullopt});
+        entry->pool->group().set_credentials({.password = connection.password, .keys = std::nullopt}
+        );
     }
     return entry;
 }
@@ -167,7 +171,8 @@ pool_entry* worker::find_auth_pool(const resolved_route& route, const std::strin
     if (!entry->own_credentials) {
         entry->own_credentials = true;
         entry->pool->group().set_credentials(
-            {.password = own ? std::optional{r.auth_password} : route.connection->password, .keys = std::nullopt}
+            {.password = own ? std::optional{r.auth_password} : route.connection->password,
+             .keys = std::nullopt}
         );
     }
     return entry;
@@ -195,11 +200,14 @@ std::string shared_profile_key(const std::string& pool, const rewrite::parameter
 
 }  // namespace
 
-rewrite::parameter_set_ptr worker::find_profile(pool_entry& pool, const rewrite::parameter_set& startup) {
+rewrite::parameter_set_ptr worker::find_profile(
+    pool_entry& pool, const rewrite::parameter_set& startup
+) {
     const auto key = environment_.parameters.intern(without_application_name(startup));
     auto it = pool.profiles.find(key);
     if (it == pool.profiles.end()) {
-        const auto shared = shared_.find_profile(shared_profile_key(pool.pool->group().name(), *key));
+        const auto shared =
+            shared_.find_profile(shared_profile_key(pool.pool->group().name(), *key));
         if (!shared) {
             return nullptr;
         }
@@ -217,7 +225,9 @@ rewrite::parameter_set_ptr worker::find_profile(pool_entry& pool, const rewrite:
 }
 
 void worker::remember_profile(
-    pool_entry& pool, const rewrite::parameter_set& startup, const rewrite::parameter_set_ptr& reported
+    pool_entry& pool,
+    const rewrite::parameter_set& startup,
+    const rewrite::parameter_set_ptr& reported
 ) {
     if (pool.profiles.size() >= max_profiles) {
         pool.profiles.clear();
@@ -256,7 +266,8 @@ bool worker::on_idle_bytes(backend::server_connection& connection, std::string_v
                 if (const auto said = wire::parse_report(body); said && bytes[0] == 'E') {
                     log::info(
                         "an idle server connection was closed",
-                        {{"connection", connection.target().connection->name}, {"cause", said->message}}
+                        {{"connection", connection.target().connection->name},
+                         {"cause", said->message}}
                     );
                 }
                 return false;
@@ -318,7 +329,9 @@ void worker::abandon(backend::connection_ptr connection, pool_entry& pool, bool 
 
 void worker::cancel(const backend::server_connection& victim, std::function<void()> finished) {
     auto call = std::make_unique<backend::cancel_call>(
-        io_, victim, [this, finished = std::move(finished)](backend::cancel_call& done) {
+        io_,
+        victim,
+        [this, finished = std::move(finished)](backend::cancel_call& done) {
             const auto node = cancels_.extract(&done);
             finished();
             stop_if_empty();
@@ -333,7 +346,9 @@ void worker::register_key(wire::backend_key_data key, std::uint64_t session_id) 
     keys_[key_of(key)] = session_id;
 }
 
-void worker::forget_key(wire::backend_key_data key) { keys_.erase(key_of(key)); }
+void worker::forget_key(wire::backend_key_data key) {
+    keys_.erase(key_of(key));
+}
 
 void worker::cancel_here(wire::cancel_request request, std::function<void()> finished) {
     const auto it = keys_.find(key_of({request.process_id, request.secret}));
@@ -351,7 +366,8 @@ void worker::route_cancel(wire::cancel_request request, std::uint64_t asking_ses
             each->cancel_here(request, [left, home, asking_session] {
                 if (left->fetch_sub(1) == 1) {
                     home->post([home, asking_session] {
-                        if (auto* const asking = home->find_session(asking_session); asking != nullptr) {
+                        if (auto* const asking = home->find_session(asking_session);
+                            asking != nullptr) {
                             asking->close_quietly();
                         }
                     });
@@ -391,7 +407,10 @@ void worker::tick() {
         entry->pool->maintain();
     }
     tick_.start(
-        loop_, loop_.now() + tick_interval, [](void* self) { static_cast<worker*>(self)->tick(); }, this
+        loop_,
+        loop_.now() + tick_interval,
+        [](void* self) { static_cast<worker*>(self)->tick(); },
+        this
     );
 }
 

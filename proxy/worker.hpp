@@ -3,12 +3,6 @@
 // All members are used on the loop's thread, but post() and what the constructor sets.
 #pragma once
 
-#include <memory>
-#include <string>
-#include <thread>
-#include <unordered_map>
-#include <vector>
-
 #include "backend/cancel.hpp"
 #include "backend/pool.hpp"
 #include "proxy/listener.hpp"
@@ -16,6 +10,12 @@
 #include "proxy/runtime.hpp"
 #include "proxy/shared.hpp"
 #include "wire/startup.hpp"
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
 
 namespace signalbox::proxy {
 
@@ -55,19 +55,28 @@ public:
 
     /// A new configuration.
     void apply(runtime_ptr next);
-    /// No new clients; sessions end when they are between transactions. Stops the loop when none is left.
+    /// No new clients; sessions end when they are between transactions. Stops the loop when none is
+    /// left.
     void drain(backend::time_point until);
     void stop_now();
 
-    /// The pool for a client's (database, user), made when it is new. Null: the route leads to no connection.
-    pool_entry* find_pool(const resolved_route& route, const std::string& database, const std::string& user);
+    /// The pool for a client's (database, user), made when it is new. Null: the route leads to no
+    /// connection.
+    pool_entry* find_pool(
+        const resolved_route& route, const std::string& database, const std::string& user
+    );
     /// The pool in which the auth_query runs. Null: there is nobody to run it.
     pool_entry* find_auth_pool(const resolved_route& route, const std::string& database);
 
-    /// What the server reports under these startup parameters, as far as it is known. Null: it has to be asked.
-    rewrite::parameter_set_ptr find_profile(pool_entry& pool, const rewrite::parameter_set& startup);
+    /// What the server reports under these startup parameters, as far as it is known. Null: it has
+    /// to be asked.
+    rewrite::parameter_set_ptr find_profile(
+        pool_entry& pool, const rewrite::parameter_set& startup
+    );
     void remember_profile(
-        pool_entry& pool, const rewrite::parameter_set& startup, const rewrite::parameter_set_ptr& reported
+        pool_entry& pool,
+        const rewrite::parameter_set& startup,
+        const rewrite::parameter_set_ptr& reported
     );
 
     /// Brings a connection into a state that any session can use, then gives it back to its pool.
@@ -102,7 +111,11 @@ public:
 
 private:
     pool_entry* make_pool(
-        const std::string& key, const resolved_route& route, const std::string& database, const std::string& user, const std::string& login_role
+        const std::string& key,
+        const resolved_route& route,
+        const std::string& database,
+        const std::string& user,
+        const std::string& login_role
     );
     void configure(pool_entry& entry, const resolved_route& route);
     void cancel_here(wire::cancel_request request, std::function<void()> finished);

@@ -23,8 +23,8 @@ std::string quote_name(std::string_view name) {
 }
 
 std::string set_config_call(const parameter_set::item& item) {
-    return "pg_catalog.set_config(" + quote_literal(item.first) + ", " + quote_literal(item.second) +
-           ", false)";
+    return "pg_catalog.set_config(" + quote_literal(item.first) + ", " +
+           quote_literal(item.second) + ", false)";
 }
 
 }  // namespace
@@ -173,7 +173,8 @@ std::string inspection_sql(const std::vector<std::string>& custom, std::string_v
     std::string sql =
         "SELECT 'set', s.name::text, s.setting FROM pg_catalog.pg_settings s"
         " WHERE s.source OPERATOR(pg_catalog.=) 'session'"
-        " UNION ALL SELECT 'prepared statement', p.name, '' FROM pg_catalog.pg_prepared_statements p"
+        " UNION ALL SELECT 'prepared statement', p.name, '' FROM pg_catalog.pg_prepared_statements "
+        "p"
         " WHERE p.from_sql"
         " UNION ALL SELECT 'cursor WITH HOLD', c.name, '' FROM pg_catalog.pg_cursors c"
         " WHERE c.is_holdable"

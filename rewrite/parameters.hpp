@@ -1,8 +1,9 @@
 // Run-time parameters (GUCs) that follow a session from server connection to server connection.
 //
-// A session's parameters are what its server would list with source = 'session'. They are asked from the server, not
-// guessed from text, so SET in a rolled-back transaction, SET LOCAL and functions that call set_config() come out right.
-// Sets are immutable and interned: equal sets are one object, and comparing two is comparing pointers.
+// A session's parameters are what its server would list with source = 'session'. They are asked
+// from the server, not guessed from text, so SET in a rolled-back transaction, SET LOCAL and
+// functions that call set_config() come out right. Sets are immutable and interned: equal sets are
+// one object, and comparing two is comparing pointers.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@
 
 namespace signalbox::rewrite {
 
-/// Sorted by name. Names are compared as they stand: who sets a run-time parameter gives its name in lower case.
+/// Sorted by name. Names are compared as they stand: who sets a run-time parameter gives its name
+/// in lower case.
 class parameter_set {
 public:
     using item = std::pair<std::string, std::string>;
@@ -40,7 +42,8 @@ private:
 
 using parameter_set_ptr = std::shared_ptr<const parameter_set>;
 
-/// Not thread-safe; one per worker. A set from another worker is interned again when its connection arrives.
+/// Not thread-safe; one per worker. A set from another worker is interned again when its connection
+/// arrives.
 class parameter_pool {
 public:
     parameter_pool() : empty_(std::make_shared<const parameter_set>()) {}
@@ -59,12 +62,14 @@ private:
 /// SQL that takes a server connection from one set to another; "" when there is nothing to do.
 std::string switch_parameters_sql(const parameter_set& from, const parameter_set& to);
 
-/// SQL that gives parameters their value of the startup packet: what RESET must return to. `target`: the one that was
-/// reset, or "*" for all; "" where that is not known: then every one that is not set in the session (any more).
+/// SQL that gives parameters their value of the startup packet: what RESET must return to.
+/// `target`: the one that was reset, or "*" for all; "" where that is not known: then every one
+/// that is not set in the session (any more).
 std::string restore_startup_sql(const parameter_set& startup, std::string_view target);
 
-/// SQL that lists the session's state, one row (kind, name, value) each. `custom`: parameters with a dot to ask for,
-/// since pg_settings does not list them. `user`: the role that the server connection logged in as.
+/// SQL that lists the session's state, one row (kind, name, value) each. `custom`: parameters with
+/// a dot to ask for, since pg_settings does not list them. `user`: the role that the server
+/// connection logged in as.
 std::string inspection_sql(const std::vector<std::string>& custom, std::string_view user);
 
 /// What the rows of inspection_sql() say.

@@ -144,7 +144,13 @@ server_statements::slot* server_statements::find(std::uint64_t id) noexcept {
 
 server_statements::slot& server_statements::add(std::uint64_t id, std::uint64_t batch) {
     auto& made = slots_[id];
-    made = slot{.number = next_number_++, .confirmed = false, .batch = batch, .used = batch, .ddl = 0, .stale = false};
+    made = slot{
+        .number = next_number_++,
+        .confirmed = false,
+        .batch = batch,
+        .used = batch,
+        .ddl = 0,
+        .stale = false};
     return made;
 }
 

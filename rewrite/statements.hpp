@@ -1,14 +1,18 @@
-// Prepared statements when server connections are shared: what a client has named, what a server connection holds.
+// Prepared statements when server connections are shared: what a client has named, what a server
+// connection holds.
 //
-// A client's name stands for a statement (text, parameter types, and the parameters under which it was parsed, since
-// constants are read by them). On a server connection the statement has a name of its own, `signalbox_<n>`, counted per
-// connection. It is parsed there when it is first needed.
+// A client's name stands for a statement (text, parameter types, and the parameters under which it
+// was parsed, since constants are read by them). On a server connection the statement has a name of
+// its own, `signalbox_<n>`, counted per connection. It is parsed there when it is first needed.
 //
-// Changes are speculative until the server confirms them, because clients pipeline: `visible` is what the client's next
-// message means if everything in flight succeeds, `confirmed` what the server has said.
+// Changes are speculative until the server confirms them, because clients pipeline: `visible` is
+// what the client's next message means if everything in flight succeeds, `confirmed` what the
+// server has said.
 //
 // Not thread-safe, but statement_registry.
 #pragma once
+
+#include "parser/traits.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -20,8 +24,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "parser/traits.hpp"
-
 namespace signalbox::rewrite {
 
 inline constexpr std::string_view server_statement_prefix = "signalbox_";
@@ -29,8 +31,8 @@ inline constexpr std::string_view server_statement_prefix = "signalbox_";
 inline constexpr std::string_view unknown_statement_name = "signalbox_unknown";
 
 struct prepared_statement {
-    std::uint64_t id = 0;      // unique in the process
-    std::string tail;          // of the Parse message: text NUL, count, OIDs
+    std::uint64_t id = 0;  // unique in the process
+    std::string tail;      // of the Parse message: text NUL, count, OIDs
     parser::text_traits traits;
 };
 
@@ -44,12 +46,14 @@ struct string_hash {
     }
 };
 
-/// Gives equal statements one identity across all workers. Thread-safe; asked only where a worker's own cache misses.
+/// Gives equal statements one identity across all workers. Thread-safe; asked only where a worker's
+/// own cache misses.
 class statement_registry {
 public:
     statement_ptr intern(const std::string& key, std::string_view tail);
 
-    /// Grows with every DDL that passes through any session: a statement parsed before may mean something else now.
+    /// Grows with every DDL that passes through any session: a statement parsed before may mean
+    /// something else now.
     std::uint64_t ddl_seen() const noexcept { return ddl_.load(std::memory_order_relaxed); }
 
     void note_ddl() noexcept { ddl_.fetch_add(1, std::memory_order_relaxed); }
@@ -92,8 +96,8 @@ public:
     /// The statement with this number, among those that have a name here.
     statement_ptr statement_of(std::uint64_t statement_id) const;
 
-    /// The name was answered here, without asking the server, and is first used in `batch`: its client cannot have seen
-    /// what the statement returned before a change of the catalogs.
+    /// The name was answered here, without asking the server, and is first used in `batch`: its
+    /// client cannot have seen what the statement returned before a change of the catalogs.
     bool is_first_use(std::uint64_t statement_id, std::uint64_t batch) const;
     void answered_here(std::string_view name);
     void used(std::string_view name, std::uint64_t batch);
@@ -143,6 +147,7 @@ public:
     void confirm(std::uint64_t id, std::uint32_t number) noexcept;
     /// The Parse that made `number` has failed or was never run.
     void forget(std::uint64_t id, std::uint32_t number) noexcept;
+
     void clear() noexcept { slots_.clear(); }
 
     /// The statement that has this number; 0 = none.

@@ -1,15 +1,16 @@
 // Reading and writing the integers and strings of the protocol.
 //
-// Integers are big-endian; strings end with NUL. A reader's first failure sticks: later reads give empty values, and
-// `finish()` is the only check a parser needs. Views point into the bytes that were read.
+// Integers are big-endian; strings end with NUL. A reader's first failure sticks: later reads give
+// empty values, and `finish()` is the only check a parser needs. Views point into the bytes that
+// were read.
 #pragma once
+
+#include "wire/error.hpp"
 
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
-
-#include "wire/error.hpp"
 
 namespace signalbox::wire {
 
@@ -60,7 +61,9 @@ public:
         return text;
     }
 
-    bytes_view bytes(std::size_t n) noexcept { return take(n) ? bytes_view{taken_, n} : bytes_view{}; }
+    bytes_view bytes(std::size_t n) noexcept {
+        return take(n) ? bytes_view{taken_, n} : bytes_view{};
+    }
 
     /// What has not been read yet; reading ends.
     bytes_view remainder() noexcept {
@@ -99,7 +102,8 @@ private:
     bool failed_ = false;
 };
 
-/// Appends one message to a buffer: the length field is filled in when the writer goes out of scope.
+/// Appends one message to a buffer: the length field is filled in when the writer goes out of
+/// scope.
 class message_writer {
 public:
     message_writer(std::string& out, char type) : out_(out) {

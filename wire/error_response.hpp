@@ -1,13 +1,14 @@
-// ErrorResponse ('E') and NoticeResponse ('N'): read for what they say, made with all the fields that PostgreSQL sends.
+// ErrorResponse ('E') and NoticeResponse ('N'): read for what they say, made with all the fields
+// that PostgreSQL sends.
 //
 // Layout    repeated: byte field code, value NUL; then one NUL
 // Source    PostgreSQL manual, "Error and Notice Message Fields", appendix "PostgreSQL Error Codes"
 #pragma once
 
+#include "wire/bytes.hpp"
+
 #include <string>
 #include <string_view>
-
-#include "wire/bytes.hpp"
 
 namespace signalbox::wire {
 
@@ -46,8 +47,8 @@ struct report {
 void write_error_response(std::string& out, const report& what);
 void write_notice_response(std::string& out, const report& what);
 
-/// The fields that decide something, as views into the body. A field that is missing is empty: some servers and
-/// proxies leave out the SQLSTATE.
+/// The fields that decide something, as views into the body. A field that is missing is empty: some
+/// servers and proxies leave out the SQLSTATE.
 struct report_view {
     std::string_view severity;  // V where present (never translated), else S
     std::string_view sqlstate;
@@ -62,7 +63,8 @@ struct report_view {
 /// Errors: truncated (no end), trailing_bytes.
 result<report_view> parse_report(bytes_view body) noexcept;
 
-/// The whole message again, with another severity and with `from` replaced by `to` in the message text.
+/// The whole message again, with another severity and with `from` replaced by `to` in the message
+/// text.
 void write_edited_report(
     std::string& out,
     char type,

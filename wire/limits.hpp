@@ -10,9 +10,11 @@ namespace signalbox::wire {
 inline constexpr std::size_t header_bytes = 5;
 /// MAX_STARTUP_PACKET_LENGTH in PostgreSQL's src/include/libpq/pqcomm.h.
 inline constexpr std::size_t max_startup_bytes = 10'000;
-/// A message before the client is authenticated: DESIGN section 11 (PostgreSQL's own PG_MAX_AUTH_TOKEN_LENGTH is 65,535).
+/// A message before the client is authenticated: DESIGN section 11 (PostgreSQL's own
+/// PG_MAX_AUTH_TOKEN_LENGTH is 65,535).
 inline constexpr std::size_t max_auth_message_bytes = 10'000;
-/// The longest message that is looked at as a whole; longer ones are streamed and judged by their beginning.
+/// The longest message that is looked at as a whole; longer ones are streamed and judged by their
+/// beginning.
 inline constexpr std::size_t max_inspected_bytes = std::size_t{1} << 20U;
 /// A server's message before it has authenticated us, or an error, that is read as a whole.
 inline constexpr std::size_t max_server_control_bytes = std::size_t{1} << 20U;

@@ -26,7 +26,9 @@ result<parse_message> parse_parse(bytes_view body) noexcept {
     const auto text = in.cstring();
     const std::size_t count = in.u16();
     in.bytes(count * 4);
-    return finished(in, parse_message{name, text, in.failed() ? bytes_view{} : body.substr(tail_at)});
+    return finished(
+        in, parse_message{name, text, in.failed() ? bytes_view{} : body.substr(tail_at)}
+    );
 }
 
 result<bind_names> parse_bind_names(bytes_view body) noexcept {
@@ -147,9 +149,13 @@ void write_named_target(std::string& out, char type, char kind, std::string_view
     message_writer{out, type}.u8(static_cast<std::uint8_t>(kind)).cstring(name);
 }
 
-void write_sync(std::string& out) { write_empty(out, client_message::sync); }
+void write_sync(std::string& out) {
+    write_empty(out, client_message::sync);
+}
 
-void write_terminate(std::string& out) { write_empty(out, client_message::terminate); }
+void write_terminate(std::string& out) {
+    write_empty(out, client_message::terminate);
+}
 
 void write_password(std::string& out, std::string_view password) {
     message_writer{out, client_message::password}.cstring(password);
@@ -204,7 +210,9 @@ void write_command_complete(std::string& out, std::string_view tag) {
     message_writer{out, server_message::command_complete}.cstring(tag);
 }
 
-void write_empty(std::string& out, char type) { message_writer{out, type}; }
+void write_empty(std::string& out, char type) {
+    message_writer{out, type};
+}
 
 void write_negotiate_protocol_version(
     std::string& out, std::uint32_t newest, const std::vector<std::string_view>& unknown_options

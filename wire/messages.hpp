@@ -1,9 +1,12 @@
-// The messages of protocol 3.0 that Signalbox looks into, as views into their bodies, and those that it makes.
+// The messages of protocol 3.0 that Signalbox looks into, as views into their bodies, and those
+// that it makes.
 //
-// A body is what follows the type byte and the length. Parsers neither allocate (but where a list is returned) nor
-// throw; every writer appends one whole message.
-// Source    PostgreSQL manual, "Message Formats"
+// A body is what follows the type byte and the length. Parsers neither allocate (but where a list
+// is returned) nor throw; every writer appends one whole message. Source    PostgreSQL manual,
+// "Message Formats"
 #pragma once
+
+#include "wire/bytes.hpp"
 
 #include <array>
 #include <cstdint>
@@ -11,8 +14,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "wire/bytes.hpp"
 
 namespace signalbox::wire {
 
@@ -182,7 +183,8 @@ result<sasl_initial_response> parse_sasl_initial_response(bytes_view body) noexc
 result<parameter_status> parse_parameter_status(bytes_view body) noexcept;
 result<backend_key_data> parse_backend_key_data(bytes_view body) noexcept;
 result<authentication_request> parse_authentication(bytes_view body) noexcept;
-/// 'I' (idle), 'T' (in a transaction block) or 'E' (in a failed one). Errors: bad_length (another byte).
+/// 'I' (idle), 'T' (in a transaction block) or 'E' (in a failed one). Errors: bad_length (another
+/// byte).
 result<char> parse_ready_for_query(bytes_view body) noexcept;
 result<std::string_view> parse_command_complete(bytes_view body) noexcept;
 /// DataRow ('D'): int16 count, then int32 length (-1 is NULL) and bytes. Appends to `fields`.
@@ -201,7 +203,9 @@ void write_parameterized_query(
     std::string& out, std::string_view sql, const std::vector<std::string_view>& parameters
 );
 
-void write_authentication(std::string& out, authentication_request::type kind, bytes_view data = {});
+void write_authentication(
+    std::string& out, authentication_request::type kind, bytes_view data = {}
+);
 void write_parameter_status(std::string& out, std::string_view name, std::string_view value);
 void write_backend_key_data(std::string& out, backend_key_data key);
 void write_ready_for_query(std::string& out, char status);

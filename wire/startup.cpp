@@ -1,9 +1,9 @@
 #include "wire/startup.hpp"
 
+#include "wire/limits.hpp"
+
 #include <algorithm>
 #include <cctype>
-
-#include "wire/limits.hpp"
 
 namespace signalbox::wire {
 
@@ -27,7 +27,8 @@ result<startup_packet> parse_startup_packet(bytes_view packet) {
     }
     switch (code) {
         case ssl_request_code:
-            return in.remaining() == 0 ? result<startup_packet>{ssl_request{}} : wire_errc::bad_length;
+            return in.remaining() == 0 ? result<startup_packet>{ssl_request{}}
+                                       : wire_errc::bad_length;
         case gssenc_request_code:
             return in.remaining() == 0 ? result<startup_packet>{gssenc_request{}}
                                        : wire_errc::bad_length;
@@ -94,7 +95,8 @@ std::vector<std::string> split_options(std::string_view text) {
 
 }  // namespace
 
-std::variant<std::vector<option_setting>, options_error> parse_startup_options(std::string_view text) {
+std::variant<std::vector<option_setting>, options_error> parse_startup_options(std::string_view text
+) {
     std::vector<option_setting> settings;
     const auto words = split_options(text);
     for (std::size_t i = 0; i < words.size(); ++i) {
@@ -127,7 +129,9 @@ std::variant<std::vector<option_setting>, options_error> parse_startup_options(s
     return settings;
 }
 
-void write_ssl_request(std::string& out) { message_writer{out}.u32(ssl_request_code); }
+void write_ssl_request(std::string& out) {
+    message_writer{out}.u32(ssl_request_code);
+}
 
 void write_cancel_request(std::string& out, cancel_request request) {
     message_writer{out}.u32(cancel_request_code).u32(request.process_id).u32(request.secret);

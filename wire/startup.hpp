@@ -1,8 +1,11 @@
 // The packets that open a connection, which have no type byte.
 //
 // Layout    int32 length (itself included), int32 code or protocol version, body
-// Source    PostgreSQL manual, "Message Formats"; src/backend/postmaster/postmaster.c (ProcessStartupPacket)
+// Source    PostgreSQL manual, "Message Formats"; src/backend/postmaster/postmaster.c
+// (ProcessStartupPacket)
 #pragma once
+
+#include "wire/bytes.hpp"
 
 #include <cstdint>
 #include <string>
@@ -10,8 +13,6 @@
 #include <utility>
 #include <variant>
 #include <vector>
-
-#include "wire/bytes.hpp"
 
 namespace signalbox::wire {
 
@@ -51,9 +52,11 @@ struct options_error {
     std::string message;
 };
 
-/// `-c name=value`, `-cname=value` and `--name=value`, separated by white space, a backslash taking the next character
-/// as it is (pg_split_opts). An empty name is kept: the server says that there is no such parameter.
-std::variant<std::vector<option_setting>, options_error> parse_startup_options(std::string_view text);
+/// `-c name=value`, `-cname=value` and `--name=value`, separated by white space, a backslash taking
+/// the next character as it is (pg_split_opts). An empty name is kept: the server says that there
+/// is no such parameter.
+std::variant<std::vector<option_setting>, options_error> parse_startup_options(std::string_view text
+);
 
 void write_ssl_request(std::string& out);
 void write_cancel_request(std::string& out, cancel_request request);

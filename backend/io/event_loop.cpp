@@ -1,10 +1,9 @@
 #include "backend/io/event_loop.hpp"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <cerrno>
+#include <sys/eventfd.h>
 #include <system_error>
+#include <unistd.h>
 #include <utility>
 
 namespace signalbox::backend {
@@ -25,7 +24,8 @@ void timer::cancel() noexcept {
 }
 
 event_loop::event_loop()
-    : epoll_fd_(::epoll_create1(EPOLL_CLOEXEC)), wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    : epoll_fd_(::epoll_create1(EPOLL_CLOEXEC)),
+      wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (epoll_fd_ < 0 || wake_fd_ < 0) {
         throw std::system_error(errno, std::generic_category(), "cannot create an event loop");
     }
@@ -117,7 +117,8 @@ void event_loop::dispatch(int count) {
             if (first && !handler->first) {
                 continue;
             }
-            // Cleared before the call: the second pass must not see it again, and remove() may run inside.
+            // Cleared before the call: the second pass must not see it again, and remove() may run
+            // inside.
             const std::uint32_t events = event.events;
             event.events = 0;
             handler->on_events(events);

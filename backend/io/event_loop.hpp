@@ -1,24 +1,24 @@
 // One level-triggered epoll loop: sockets, timers, and work posted from other threads.
 //
-// Level-triggered and ours, because the forwarding path needs exactly one read and one write per readiness event:
-// an edge-triggered reactor (Asio's) has to read until EAGAIN, one system call a message that only learns that there
-// is nothing. docs/performance.md has the measurement.
+// Ours, because the order of a batch matters (see `first` below), because a session has no pending operation objects
+// while it is idle, and because a readiness event should cost one read and one write and nothing else. Asio was measured
+// first: docs/performance.md.
 //
 // Invariants
 //   - everything but post() and stop() is called on the loop's own thread;
 //   - a handler that is removed gets no further event, not even one of the batch under way;
-//   - handlers marked `first` see their events of a batch before all others: an idle server connection that has died
+//   - handlers marked `first` see their events of a batch before all others: an idle server
+//   connection that has died
 //     is noticed before any client of the same batch could be given it;
 //   - defer() runs after the batch: the place to destroy what might still be on the call stack.
 #pragma once
-
-#include <sys/epoll.h>
 
 #include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <sys/epoll.h>
 #include <vector>
 
 namespace signalbox::backend {
@@ -51,6 +51,7 @@ public:
     timer() = default;
     timer(const timer&) = delete;
     timer& operator=(const timer&) = delete;
+
     ~timer() { cancel(); }
 
     void start(event_loop& loop, time_point when, callback call, void* context);
@@ -85,6 +86,7 @@ public:
 
     /// Runs `work` on the loop's thread, in the order of posting. Any thread.
     void post(std::function<void()> work);
+
     /// Runs `work` on this thread once the events at hand are served.
     void defer(std::function<void()> work) { deferred_.push_back(std::move(work)); }
 

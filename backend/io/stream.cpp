@@ -1,14 +1,15 @@
 #include "backend/io/stream.hpp"
 
+#include <cerrno>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cerrno>
 #include <utility>
 
 namespace signalbox::backend {
 
-stream::stream(stream&& other) noexcept { *this = std::move(other); }
+stream::stream(stream&& other) noexcept {
+    *this = std::move(other);
+}
 
 stream& stream::operator=(stream&& other) noexcept {
     if (this != &other) {
@@ -124,7 +125,8 @@ stream::received stream::read(io_scratch& scratch) {
     }
     tls_->feed({room, static_cast<std::size_t>(n)});
     scratch.cipher_out.clear();
-    const auto done = tls_->decrypt(scratch.plain.get(), io_scratch::plain_bytes, scratch.cipher_out);
+    const auto done =
+        tls_->decrypt(scratch.plain.get(), io_scratch::plain_bytes, scratch.cipher_out);
     // TLS 1.3 may answer (a key update); an alert on failure leaves the same way.
     if (!scratch.cipher_out.empty() && !send_now(scratch.cipher_out)) {
         return {{}, io_status::failed};
@@ -156,7 +158,8 @@ io_status stream::handshake(io_scratch& scratch, std::string_view& early) {
     }
     if (state == tls_engine::state::ready) {
         scratch.cipher_out.clear();
-        const auto done = tls_->decrypt(scratch.plain.get(), io_scratch::plain_bytes, scratch.cipher_out);
+        const auto done =
+            tls_->decrypt(scratch.plain.get(), io_scratch::plain_bytes, scratch.cipher_out);
         early = {scratch.plain.get(), done.bytes};
         return done.status == tls_engine::state::failed ? io_status::failed : io_status::ok;
     }
@@ -202,7 +205,10 @@ bool stream::write(std::string_view bytes, io_scratch& scratch) {
 bool stream::flush() {
     while (has_pending()) {
         const auto n = ::send(
-            fd_, pending_.data() + pending_at_, pending_.size() - pending_at_, MSG_DONTWAIT | MSG_NOSIGNAL
+            fd_,
+            pending_.data() + pending_at_,
+            pending_.size() - pending_at_,
+            MSG_DONTWAIT | MSG_NOSIGNAL
         );
         if (n < 0) {
             if (errno == EINTR) {

@@ -1,9 +1,13 @@
 // A connected socket, plain or TLS, with what could not be written yet.
 //
-// One read() is one recv(); one write() is at most one send(). A read that fills less than the room is not repeated:
-// the loop is level-triggered and says when there is more. What the kernel does not take is kept in `pending` and sent
-// when the socket is writable; who writes faster than the peer reads must stop when has_pending().
+// One read() is one recv(); one write() is at most one send(). A read that fills less than the room
+// is not repeated: the loop is level-triggered and says when there is more. What the kernel does
+// not take is kept in `pending` and sent when the socket is writable; who writes faster than the
+// peer reads must stop when has_pending().
 #pragma once
+
+#include "backend/io/event_loop.hpp"
+#include "backend/io/tls.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -11,17 +15,15 @@
 #include <string>
 #include <string_view>
 
-#include "backend/io/event_loop.hpp"
-#include "backend/io/tls.hpp"
-
 namespace signalbox::backend {
 
 /// The buffers of one thread, lent for the time of one call.
 struct io_scratch {
     static constexpr std::size_t read_bytes = std::size_t{128} * 1024;
 
-    /// What one read can decrypt to: OpenSSL may hold the beginning of a record (at most 16 KiB and its header) from
-    /// the read before. All of it must fit, so that nothing stays inside OpenSSL without a socket event to come.
+    /// What one read can decrypt to: OpenSSL may hold the beginning of a record (at most 16 KiB and
+    /// its header) from the read before. All of it must fit, so that nothing stays inside OpenSSL
+    /// without a socket event to come.
     static constexpr std::size_t plain_bytes = read_bytes + std::size_t{32} * 1024;
 
     std::unique_ptr<char[]> plain = std::make_unique<char[]>(plain_bytes);
@@ -41,6 +43,7 @@ public:
     stream& operator=(stream&& other) noexcept;
     stream(const stream&) = delete;
     stream& operator=(const stream&) = delete;
+
     ~stream() { close(); }
 
     int fd() const noexcept { return fd_; }
@@ -51,12 +54,16 @@ public:
     void attach(event_loop& loop, event_handler& handler);
     /// Ends it; the socket can then be given to another loop.
     void detach() noexcept;
+
     bool is_attached() const noexcept { return loop_ != nullptr; }
+
     void close() noexcept;
 
     /// Reading is on after attach(). With both off the socket still reports errors and hang-ups.
     void set_reading(bool on) noexcept;
+
     bool reading() const noexcept { return reading_; }
+
     /// While a connect() is under way: wait for writability, too.
     void set_writing(bool on) noexcept;
     /// The peer has closed its side: level-triggered, it would be told again and again.
@@ -64,7 +71,10 @@ public:
     /// The same while reading is paused: there may be more to read.
     void mask_hang_up() noexcept;
 
-    void start_tls(SSL_CTX& context, bool is_server, const std::string& server_name, bool check_name);
+    void start_tls(
+        SSL_CTX& context, bool is_server, const std::string& server_name, bool check_name
+    );
+
     tls_engine* tls() noexcept { return tls_.get(); }
 
     /// Plain bytes from one recv(), in the scratch's plain buffer; valid until its next use.
@@ -73,8 +83,10 @@ public:
         std::string_view bytes;
         io_status status = io_status::ok;
     };
+
     received read(io_scratch& scratch);
-    /// The TLS handshake, driven by readability: `ok` when it is complete. Bytes behind it are in `early`.
+    /// The TLS handshake, driven by readability: `ok` when it is complete. Bytes behind it are in
+    /// `early`.
     io_status handshake(io_scratch& scratch, std::string_view& early);
 
     /// False: the connection is broken.

@@ -1,12 +1,12 @@
 #include "backend/io/tls.hpp"
 
-#include <arpa/inet.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 #include <algorithm>
+#include <arpa/inet.h>
 #include <cstring>
 #include <stdexcept>
 
@@ -73,11 +73,14 @@ namespace {
 
 void set_common(SSL_CTX* ctx) {
     SSL_CTX_set_mode(
-        ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+        ctx,
+        SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
     );
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    // A ticket would cost a signature-free but not allocation-free message per login, and libpq never resumes.
+    // A ticket would cost a signature-free but not allocation-free message per login, and libpq
+    // never resumes.
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_read_ahead(ctx, 0);
@@ -253,7 +256,8 @@ std::string tls_engine::peer_common_name() const {
         return {};
     }
     unsigned char* utf8 = nullptr;
-    const int size = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    const int size =
+        ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
     if (size < 0) {
         return {};
     }

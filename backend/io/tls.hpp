@@ -1,8 +1,8 @@
 // TLS without a socket: ciphertext in, ciphertext out, through OpenSSL's state machine.
 //
-// OpenSSL reads from and writes to memory that the stream gives it, so that a readiness event costs one recv() and one
-// send() whatever the number of records, and nothing can stay inside OpenSSL unseen: decrypt() is called until it has
-// no more, before the next wait.
+// OpenSSL reads from and writes to memory that the stream gives it, so that a readiness event costs
+// one recv() and one send() whatever the number of records, and nothing can stay inside OpenSSL
+// unseen: decrypt() is called until it has no more, before the next wait.
 //
 // Memory    SSL_MODE_RELEASE_BUFFERS: an idle connection holds no record buffers.
 #pragma once
@@ -51,7 +51,8 @@ public:
     /// `server_name`: for SNI and, with `check_name`, for the certificate. "" towards clients.
     tls_engine(SSL_CTX& context, bool is_server, const std::string& server_name, bool check_name);
 
-    /// Ciphertext to work on next; it must live until decrypt() or handshake() has answered `again`.
+    /// Ciphertext to work on next; it must live until decrypt() or handshake() has answered
+    /// `again`.
     void feed(std::string_view ciphertext) noexcept { in_ = ciphertext; }
 
     /// One step of the handshake. What must be sent is appended to `out`.

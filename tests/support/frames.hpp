@@ -1,13 +1,13 @@
 // A stream of protocol messages cut into messages.
 #pragma once
 
+#include "wire/bytes.hpp"
+#include "wire/limits.hpp"
+
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "wire/bytes.hpp"
-#include "wire/limits.hpp"
 
 namespace signalbox::tests {
 
@@ -29,7 +29,9 @@ inline std::vector<frame> split_frames(std::string_view stream) {
         if (total < wire::header_bytes || stream.size() < total) {
             throw std::runtime_error("the stream ends inside a message");
         }
-        frames.push_back({stream[0], std::string{stream.substr(wire::header_bytes, total - wire::header_bytes)}});
+        frames.push_back(
+            {stream[0], std::string{stream.substr(wire::header_bytes, total - wire::header_bytes)}}
+        );
         stream.remove_prefix(total);
     }
     return frames;

@@ -1,17 +1,18 @@
-// Whole messages of both directions as the tests write them, and streams of messages as text to compare.
+// Whole messages of both directions as the tests write them, and streams of messages as text to
+// compare.
 //
 // describe_client("…") of a Parse, a Bind and a Sync reads "Parse(s1,select 1) Bind(,s1) Sync".
 #pragma once
+
+#include "tests/support/frames.hpp"
+#include "wire/error_response.hpp"
+#include "wire/messages.hpp"
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "tests/support/frames.hpp"
-#include "wire/error_response.hpp"
-#include "wire/messages.hpp"
 
 namespace signalbox::tests {
 
@@ -39,7 +40,9 @@ inline std::string parse(
 
 /// With one text parameter when there is a value.
 inline std::string bind_to(
-    std::string_view portal, std::string_view statement, const std::optional<std::string>& value = {}
+    std::string_view portal,
+    std::string_view statement,
+    const std::optional<std::string>& value = {}
 ) {
     std::string out;
     {
@@ -77,35 +80,63 @@ inline std::string message(char type, std::string_view body = {}) {
     return out;
 }
 
-inline std::string sync_message() { return message('S'); }
+inline std::string sync_message() {
+    return message('S');
+}
 
-inline std::string flush() { return message('H'); }
+inline std::string flush() {
+    return message('H');
+}
 
-inline std::string terminate() { return message('X'); }
+inline std::string terminate() {
+    return message('X');
+}
 
-inline std::string copy_data(std::string_view bytes) { return message('d', bytes); }
+inline std::string copy_data(std::string_view bytes) {
+    return message('d', bytes);
+}
 
-inline std::string copy_done() { return message('c'); }
+inline std::string copy_done() {
+    return message('c');
+}
 
-inline std::string copy_fail(std::string_view why) { return message('f', std::string{why} + '\0'); }
+inline std::string copy_fail(std::string_view why) {
+    return message('f', std::string{why} + '\0');
+}
 
-inline std::string function_call() { return message('F', std::string_view{"\0\0\0\1\0\0\0\0\0\0", 10}); }
+inline std::string function_call() {
+    return message('F', std::string_view{"\0\0\0\1\0\0\0\0\0\0", 10});
+}
 
 // ---- what a server sends
 
-inline std::string ready(char status = 'I') { return message('Z', std::string_view{&status, 1}); }
+inline std::string ready(char status = 'I') {
+    return message('Z', std::string_view{&status, 1});
+}
 
-inline std::string parse_complete() { return message('1'); }
+inline std::string parse_complete() {
+    return message('1');
+}
 
-inline std::string bind_complete() { return message('2'); }
+inline std::string bind_complete() {
+    return message('2');
+}
 
-inline std::string close_complete() { return message('3'); }
+inline std::string close_complete() {
+    return message('3');
+}
 
-inline std::string no_data() { return message('n'); }
+inline std::string no_data() {
+    return message('n');
+}
 
-inline std::string empty_query() { return message('I'); }
+inline std::string empty_query() {
+    return message('I');
+}
 
-inline std::string suspended() { return message('s'); }
+inline std::string suspended() {
+    return message('s');
+}
 
 inline std::string complete(std::string_view tag) {
     std::string out;
@@ -119,7 +150,8 @@ inline std::string row(const std::vector<std::optional<std::string>>& fields) {
         wire::message_writer m{out, 'D'};
         m.u16(static_cast<std::uint16_t>(fields.size()));
         for (const auto& field : fields) {
-            m.u32(field ? static_cast<std::uint32_t>(field->size()) : ~0U).bytes(field.value_or(""));
+            m.u32(field ? static_cast<std::uint32_t>(field->size()) : ~0U)
+                .bytes(field.value_or(""));
         }
     }
     return out;
@@ -137,9 +169,13 @@ inline std::string columns(const std::vector<std::string>& names) {
     return out;
 }
 
-inline std::string parameter_types() { return message('t', std::string_view{"\0\0", 2}); }
+inline std::string parameter_types() {
+    return message('t', std::string_view{"\0\0", 2});
+}
 
-inline std::string error(std::string_view sqlstate, std::string_view text, std::string_view severity = "ERROR") {
+inline std::string error(
+    std::string_view sqlstate, std::string_view text, std::string_view severity = "ERROR"
+) {
     std::string out;
     wire::write_error_response(
         out,
@@ -171,11 +207,17 @@ inline std::string status(std::string_view name, std::string_view value) {
     return out;
 }
 
-inline std::string copy_in() { return message('G', std::string_view{"\0\0\0", 3}); }
+inline std::string copy_in() {
+    return message('G', std::string_view{"\0\0\0", 3});
+}
 
-inline std::string copy_out() { return message('H', std::string_view{"\0\0\0", 3}); }
+inline std::string copy_out() {
+    return message('H', std::string_view{"\0\0\0", 3});
+}
 
-inline std::string notification() { return message('A', std::string_view{"\0\0\0\1c\0p\0", 8}); }
+inline std::string notification() {
+    return message('A', std::string_view{"\0\0\0\1c\0p\0", 8});
+}
 
 // ---- as text
 
@@ -202,7 +244,8 @@ inline std::string shortened(std::string_view text) {
 inline std::string describe_client_frame(const frame& f) {
     switch (f.type) {
         case 'Q':
-            return "Query(" + shortened(std::string_view{f.body}.substr(0, f.body.size() - 1)) + ")";
+            return "Query(" + shortened(std::string_view{f.body}.substr(0, f.body.size() - 1)) +
+                   ")";
         case 'P': {
             const auto p = wire::parse_parse(f.body);
             if (!p) {
@@ -227,7 +270,8 @@ inline std::string describe_client_frame(const frame& f) {
         case 'C': {
             const auto target = wire::parse_named_target(f.body);
             return std::string{f.type == 'D' ? "Describe(" : "Close("} +
-                   (target ? std::string{target->kind} + " " + std::string{target->name} : "?") + ")";
+                   (target ? std::string{target->kind} + " " + std::string{target->name} : "?") +
+                   ")";
         }
         case 'E':
             return "Execute(" + std::string{wire::parse_execute_portal(f.body).value()} + ")";
@@ -280,7 +324,8 @@ inline std::string describe_server_frame(const frame& f) {
                 return "Report(?)";
             }
             const std::string severity{said->severity};
-            return severity + "(" + std::string{said->sqlstate} + " " + std::string{said->message} + ")";
+            return severity + "(" + std::string{said->sqlstate} + " " + std::string{said->message} +
+                   ")";
         }
         case 'G':
             return "CopyIn";
@@ -290,7 +335,8 @@ inline std::string describe_server_frame(const frame& f) {
             return "EmptyQuery";
         case 'S': {
             const auto s = wire::parse_parameter_status(f.body);
-            return s ? "Status(" + std::string{s->name} + "=" + std::string{s->value} + ")" : "Status(?)";
+            return s ? "Status(" + std::string{s->name} + "=" + std::string{s->value} + ")"
+                     : "Status(?)";
         }
         case 'T':
             return "Columns";

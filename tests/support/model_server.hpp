@@ -1,14 +1,20 @@
-// A model of a PostgreSQL server: answers the protocol by its rules, and runs a toy SQL whose results show the state.
+// A model of a PostgreSQL server: answers the protocol by its rules, and runs a toy SQL whose
+// results show the state.
 //
-// What is modelled: simple and extended queries, portals, the skipping after an error, transaction blocks, COPY,
-// prepared statements by protocol and by SQL, run-time parameters with their transactional life, LISTEN, advisory
-// locks. The same client bytes given to one model directly and to others through relays must get the same replies.
+// What is modelled: simple and extended queries, portals, the skipping after an error, transaction
+// blocks, COPY, prepared statements by protocol and by SQL, run-time parameters with their
+// transactional life, LISTEN, advisory locks. The same client bytes given to one model directly and
+// to others through relays must get the same replies.
 //
-//   select X | rows N | show NAME | set [local] NAME = X | reset NAME | reset all | discard all | deallocate NAME|all
-//   prepare NAME as … | execute NAME | begin | commit | rollback | copy in | copy out | listen X | unlisten *
-//   select pg_advisory_lock(X) | select pg_advisory_unlock_all() | create table X () | fail (an error when it is run)
+//   select X | rows N | show NAME | set [local] NAME = X | reset NAME | reset all | discard all |
+//   deallocate NAME|all prepare NAME as … | execute NAME | begin | commit | rollback | copy in |
+//   copy out | listen X | unlisten * select pg_advisory_lock(X) | select pg_advisory_unlock_all() |
+//   create table X () | fail (an error when it is run)
 // and the statements that Signalbox itself sends. Everything else is a syntax error.
 #pragma once
+
+#include "tests/support/messages.hpp"
+#include "wire/bytes.hpp"
 
 #include <cstdint>
 #include <map>
@@ -18,9 +24,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "tests/support/messages.hpp"
-#include "wire/bytes.hpp"
 
 namespace signalbox::tests {
 
@@ -52,8 +55,8 @@ public:
 
     /// Nothing of the session is left that another session could meet, but parameters.
     bool is_clean() const {
-        return status_ == 'I' && !implicit_ && !skipping_ && !is_copying() && listening_.empty() && locks_.empty() &&
-               portals_.empty() && !has_sql_statements();
+        return status_ == 'I' && !implicit_ && !skipping_ && !is_copying() && listening_.empty() &&
+               locks_.empty() && portals_.empty() && !has_sql_statements();
     }
 
     const settings& reported() const noexcept { return reported_; }
@@ -208,7 +211,9 @@ private:
                     return aborted();
                 }
                 if (!p.name.empty() && statements_.contains(std::string{p.name})) {
-                    return failure{"42P05", "prepared statement \"" + std::string{p.name} + "\" already exists"};
+                    return failure{
+                        "42P05",
+                        "prepared statement \"" + std::string{p.name} + "\" already exists"};
                 }
                 statements_[std::string{p.name}] = {std::string{trimmed(p.text)}};
                 out_ += parse_complete();
@@ -298,9 +303,14 @@ private:
         if (what.done && !has_rows(text)) {
             return failure{"55000", "portal cannot be run"};
         }
-        const auto after = [text](std::string_view word) { return trimmed(text.substr(word.size())); };
+        const auto after = [text](std::string_view word) {
+            return trimmed(text.substr(word.size()));
+        };
         if (has_rows(text)) {
             return run_rows(what, limit);
+        }
+        if (!is_known(text)) {
+            return failure{"42601", "syntax error"};
         }
         what.done = true;
         if (text == "fail") {
@@ -469,7 +479,8 @@ private:
         return rows;
     }
 
-    /// set_config() of pairs: unconditionally, or (the restoration) where the session has set nothing.
+    /// set_config() of pairs: unconditionally, or (the restoration) where the session has set
+    /// nothing.
     void own_settings(std::string_view text) {
         const bool restores = text.find("(VALUES ") != std::string_view::npos;
         auto found = literals(text);
@@ -521,21 +532,31 @@ private:
     static bool ends_block(std::string_view text) { return text == "commit" || text == "rollback"; }
 
     static bool has_rows(std::string_view text) {
-        return text.starts_with("select ") || text.starts_with("SELECT ") || text.starts_with("rows ") ||
-               text.starts_with("show ") || text.starts_with("execute ");
+        return text.starts_with("select ") || text.starts_with("SELECT ") ||
+               text.starts_with("rows ") || text.starts_with("show ") ||
+               text.starts_with("execute ");
     }
 
     static bool is_known(std::string_view text) {
         if (text.empty() || has_rows(text)) {
             return true;
         }
-        for (const std::string_view word : {"begin", "commit", "rollback", "fail", "copy in", "copy out", "discard all"}) {
+        for (const std::string_view word :
+             {"begin", "commit", "rollback", "fail", "copy in", "copy out", "discard all"}) {
             if (text == word) {
                 return true;
             }
         }
         for (const std::string_view word :
-             {"set ", "reset ", "RESET ", "deallocate ", "DEALLOCATE ", "prepare ", "listen ", "unlisten ", "create "}) {
+             {"set ",
+              "reset ",
+              "RESET ",
+              "deallocate ",
+              "DEALLOCATE ",
+              "prepare ",
+              "listen ",
+              "unlisten ",
+              "create "}) {
             if (text.starts_with(word)) {
                 return true;
             }

@@ -1,8 +1,12 @@
 // Model servers behind relays, and beside each client a model of its own that it talks to directly.
 //
-// The replies through the relay must be those of the direct model, apart from when ParameterStatus comes and from the
-// notice about pinning; and a server connection that is given back must hold nothing of the session.
+// The replies through the relay must be those of the direct model, apart from when ParameterStatus
+// comes and from the notice about pinning; and a server connection that is given back must hold
+// nothing of the session.
 #pragma once
+
+#include "tests/support/model_server.hpp"
+#include "tests/support/relay_world.hpp"
 
 #include <map>
 #include <memory>
@@ -10,9 +14,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "tests/support/model_server.hpp"
-#include "tests/support/relay_world.hpp"
 
 namespace signalbox::tests {
 
@@ -36,7 +37,9 @@ public:
         std::string replies;  // not delivered yet
     };
 
-    explicit model_world(std::size_t chunk = 0, proxy::pool_mode mode = proxy::pool_mode::transaction)
+    explicit model_world(
+        std::size_t chunk = 0, proxy::pool_mode mode = proxy::pool_mode::transaction
+    )
         : world(chunk, mode) {}
 
     client& add_client(const model_server::settings& startup = {}) {
@@ -93,8 +96,8 @@ public:
         }
     }
 
-    /// Moves what the relays have sent to where it goes; throws std::logic_error when a given back connection is
-    /// not clean.
+    /// Moves what the relays have sent to where it goes; throws std::logic_error when a given back
+    /// connection is not clean.
     void collect() {
         for (auto& each : servers) {
             const auto whole = detail::take_whole(each->link.received);
@@ -102,7 +105,9 @@ public:
                 each->replies += each->model.feed(whole);
             }
             if (each->link.is_idle() && (!each->model.is_clean() || !each->replies.empty())) {
-                throw std::logic_error("a server connection was given back with something of its session");
+                throw std::logic_error(
+                    "a server connection was given back with something of its session"
+                );
             }
         }
         for (auto& each : clients) {
@@ -114,7 +119,8 @@ public:
     static std::string comparable(std::string_view stream) {
         std::string out;
         for (const auto& f : split_frames(stream)) {
-            const bool is_pin = f.type == 'N' && f.body.find("keeps its server connection") != std::string::npos;
+            const bool is_pin =
+                f.type == 'N' && f.body.find("keeps its server connection") != std::string::npos;
             if (f.type != 'S' && !is_pin) {
                 out += (out.empty() ? "" : " ") + detail::describe_server_frame(f);
             }

@@ -1,8 +1,13 @@
-// Relays without sockets: clients and server connections whose bytes are strings, driven as the session drives them.
+// Relays without sockets: clients and server connections whose bytes are strings, driven as the
+// session drives them.
 //
-// A client that needs a server connection takes the idle one that was given back last, or waits. Whatever arrives is
-// fed in chunks of `chunk` bytes (0: as a whole), so that each scenario can be run again cut at every byte.
+// A client that needs a server connection takes the idle one that was given back last, or waits.
+// Whatever arrives is fed in chunks of `chunk` bytes (0: as a whole), so that each scenario can be
+// run again cut at every byte.
 #pragma once
+
+#include "proxy/relay.hpp"
+#include "tests/support/messages.hpp"
 
 #include <algorithm>
 #include <deque>
@@ -11,9 +16,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "proxy/relay.hpp"
-#include "tests/support/messages.hpp"
 
 namespace signalbox::tests {
 
@@ -28,12 +30,13 @@ public:
     std::string got();
     /// The server's answer goes to whoever holds the connection.
     void reply(std::string_view bytes);
+
     bool is_idle() const noexcept { return holder == nullptr; }
 
     proxy::server_state state;
     test_client* holder = nullptr;
-    std::string received;   // not looked at yet
-    std::string held;       // of the server's bytes, not taken by the relay yet
+    std::string received;  // not looked at yet
+    std::string held;      // of the server's bytes, not taken by the relay yet
 
 private:
     relay_world& world_;
@@ -50,6 +53,7 @@ public:
     proxy::relay::loss lose_server();
     /// The wait for a server connection ends without one.
     void fail_wait();
+
     /// Tries again where something was waited for.
     void resume() { pump(); }
 
@@ -80,7 +84,9 @@ private:
 
 class relay_world {
 public:
-    explicit relay_world(std::size_t chunk_bytes = 0, proxy::pool_mode mode = proxy::pool_mode::transaction)
+    explicit relay_world(
+        std::size_t chunk_bytes = 0, proxy::pool_mode mode = proxy::pool_mode::transaction
+    )
         : chunk(chunk_bytes) {
         settings.mode = mode;
     }
@@ -147,21 +153,28 @@ inline std::string take_whole(std::string& stream) {
 
 }  // namespace detail
 
-inline std::string test_server::got() { return describe_client(detail::take_whole(received)); }
+inline std::string test_server::got() {
+    return describe_client(detail::take_whole(received));
+}
 
-inline std::string test_client::got() { return describe_server(detail::take_whole(received)); }
+inline std::string test_client::got() {
+    return describe_server(detail::take_whole(received));
+}
 
 inline void test_server::reply(std::string_view bytes) {
     world_.in_chunks(bytes, [this](std::string_view part) {
         if (holder == nullptr) {
-            throw std::logic_error("the server connection is idle: nobody takes " + describe_server(part));
+            throw std::logic_error(
+                "the server connection is idle: nobody takes " + describe_server(part)
+            );
         }
         held.append(part);
         holder->on_server_bytes();
     });
 }
 
-inline test_client::test_client(relay_world& world) : relay(world.environment, world.settings), world_(world) {}
+inline test_client::test_client(relay_world& world)
+    : relay(world.environment, world.settings), world_(world) {}
 
 inline void test_client::send(std::string_view bytes) {
     world_.in_chunks(bytes, [this](std::string_view part) {
@@ -251,7 +264,8 @@ inline void test_client::on_server_bytes() {
 inline proxy::relay::loss test_client::lose_server() {
     auto& lost = *server;
     const auto outcome = relay.server_lost(
-        {.severity = "ERROR", .sqlstate = "08006", .message = "lost", .detail = {}, .hint = {}}, to_client_
+        {.severity = "ERROR", .sqlstate = "08006", .message = "lost", .detail = {}, .hint = {}},
+        to_client_
     );
     step = proxy::relay::server_step::fine;
     lost.holder = nullptr;  // closed: it is not given back
@@ -266,7 +280,9 @@ inline proxy::relay::loss test_client::lose_server() {
 
 inline void test_client::fail_wait() {
     waits = false;
-    relay.fail_waiting({.severity = "ERROR", .sqlstate = "53300", .message = "none free", .detail = {}, .hint = {}});
+    relay.fail_waiting(
+        {.severity = "ERROR", .sqlstate = "53300", .message = "none free", .detail = {}, .hint = {}}
+    );
     pump();
 }
 

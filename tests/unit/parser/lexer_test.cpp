@@ -125,9 +125,12 @@ TEST_CASE("what is never closed runs to the end", "[parser][lexer]") {
     CHECK(tokens_of("a -- b ;") == list{"w:a"});
 }
 
-TEST_CASE("a text cut at every byte is read to its end, without a byte too many", "[parser][lexer]") {
+TEST_CASE(
+    "a text cut at every byte is read to its end, without a byte too many", "[parser][lexer]"
+) {
     const std::string text =
-        "SELECT E'a\\'b', U&\"d\\0061t\", $x$ $$ ; $x$, 'q''q', \"i\"\"i\" /* /* */ */ -- c\n, $1, 1.5; B'0'";
+        "SELECT E'a\\'b', U&\"d\\0061t\", $x$ $$ ; $x$, 'q''q', \"i\"\"i\" /* /* */ */ -- c\n, $1, "
+        "1.5; B'0'";
     for (std::size_t n = 0; n <= text.size(); ++n) {
         CAPTURE(n);
         std::size_t bytes = 0;
@@ -151,9 +154,24 @@ TEST_CASE("tokens lie in the text, in order, and only blanks lie between", "[par
 }
 
 TEST_CASE("hostile texts take linear time", "[parser][lexer]") {
-    // Each of them is quadratic for libpg_query's scanner or for a naive one: at this size it would take minutes.
+    // Each of them is quadratic for libpg_query's scanner or for a naive one: at this size it would
+    // take minutes.
     const auto unit = GENERATE(
-        as<std::string>{}, "/*/", "$a", "$", "'", "E'\\", "\"", "(", "$a$b", "--", "-", "u&", "1.", "/", "*/"
+        as<std::string>{},
+        "/*/",
+        "$a",
+        "$",
+        "'",
+        "E'\\",
+        "\"",
+        "(",
+        "$a$b",
+        "--",
+        "-",
+        "u&",
+        "1.",
+        "/",
+        "*/"
     );
     CAPTURE(unit);
     std::string text;

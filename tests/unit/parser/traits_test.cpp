@@ -14,7 +14,9 @@ namespace {
 using names = std::vector<std::string>;
 
 /// What the tokens say: a comment in front makes the quick scan say yes and is no token.
-text_traits by_tokens(const std::string& text) { return scan_text("--\n" + text); }
+text_traits by_tokens(const std::string& text) {
+    return scan_text("--\n" + text);
+}
 
 }  // namespace
 
@@ -107,10 +109,15 @@ TEST_CASE("SET TIME ZONE LOCAL is a RESET, too", "[parser][traits]") {
 }
 
 TEST_CASE("set_config: literal names, and names that are not known", "[parser][traits]") {
-    CHECK(scan_text("select set_config('My.Var', 'x', false)").custom_parameters == names{"my.var"});
+    CHECK(
+        scan_text("select set_config('My.Var', 'x', false)").custom_parameters == names{"my.var"}
+    );
     CHECK_FALSE(scan_text("select set_config('my.var', 'x', false)").dynamic_parameter);
     CHECK(scan_text("select set_config('work_mem', 'x', false)").custom_parameters.empty());
-    CHECK(scan_text("select set_config ( /* c */ 'a.b', 'x', false)").custom_parameters == names{"a.b"});
+    CHECK(
+        scan_text("select set_config ( /* c */ 'a.b', 'x', false)").custom_parameters ==
+        names{"a.b"}
+    );
     CHECK(scan_text("select set_config($1, 'x', false)").dynamic_parameter);
     CHECK(scan_text("select set_config(name, 'x', false) from t").dynamic_parameter);
     CHECK(scan_text("select set_config(E'a.b', 'x', false)").dynamic_parameter);
@@ -120,7 +127,9 @@ TEST_CASE("set_config: literal names, and names that are not known", "[parser][t
     CHECK_FALSE(scan_text("select set_config from t").dynamic_parameter);
 }
 
-TEST_CASE("set_config: an expression that begins with a literal is not a literal", "[parser][traits]") {
+TEST_CASE(
+    "set_config: an expression that begins with a literal is not a literal", "[parser][traits]"
+) {
     CHECK(scan_text("select set_config('app.' || key, value, false) from t").dynamic_parameter);
     CHECK(scan_text("select set_config('app.'\n'user', 'x', false)").dynamic_parameter);
 }
@@ -161,7 +170,8 @@ TEST_CASE("DEALLOCATE: names as PostgreSQL folds them", "[parser][traits]") {
 }
 
 TEST_CASE("what forgets all statements, and what resets parameters", "[parser][traits]") {
-    for (const auto* text : {"deallocate all", "DEALLOCATE PREPARE ALL", "discard all", "select 1; discard All"}) {
+    for (const auto* text :
+         {"deallocate all", "DEALLOCATE PREPARE ALL", "discard all", "select 1; discard All"}) {
         CAPTURE(text);
         CHECK(scan_text(text).forgets_statements);
         CHECK(scan_text(text).deallocated.empty());
@@ -177,14 +187,72 @@ TEST_CASE("what forgets all statements, and what resets parameters", "[parser][t
 }
 
 TEST_CASE("where the quick scan says no, the tokens find nothing", "[parser][traits][property]") {
-    // Built from the pieces that matter, glued at random: quotes that open and never close, comments that hide words,
-    // blanks of every kind, words cut in two.
+    // Built from the pieces that matter, glued at random: quotes that open and never close,
+    // comments that hide words, blanks of every kind, words cut in two.
     const std::vector<std::string> pieces = {
-        "set", "SET", "begin", "Start", "transaction", "deallocate", "all", "prepare", "reset", "discard", "local", "session", "default",
-        "select", "set_config", "Set_Config", "\"set_config\"", "(", ")", "'a.b'", "'a'", "temp", "TEMPORARY", "pg_temp",
-        "pg_advisory_lock", "advisory", "u&\"", "U&\"s\\0065t\"", "my", ".", "var", "=", "to", "1", "$1", ",", ";", ";",
-        " ", " ", "  ", "\t", "\n", "\r", "\f", "\v", "--", "/*", "*/", "'", "\"", "$$", "$x$", "E'\\'", "_", "&", "m",
-        "v", "\xc3\xa4", "e'", "b'", "-", "/"};
+        "set",
+        "SET",
+        "begin",
+        "Start",
+        "transaction",
+        "deallocate",
+        "all",
+        "prepare",
+        "reset",
+        "discard",
+        "local",
+        "session",
+        "default",
+        "select",
+        "set_config",
+        "Set_Config",
+        "\"set_config\"",
+        "(",
+        ")",
+        "'a.b'",
+        "'a'",
+        "temp",
+        "TEMPORARY",
+        "pg_temp",
+        "pg_advisory_lock",
+        "advisory",
+        "u&\"",
+        "U&\"s\\0065t\"",
+        "my",
+        ".",
+        "var",
+        "=",
+        "to",
+        "1",
+        "$1",
+        ",",
+        ";",
+        ";",
+        " ",
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "\r",
+        "\f",
+        "\v",
+        "--",
+        "/*",
+        "*/",
+        "'",
+        "\"",
+        "$$",
+        "$x$",
+        "E'\\'",
+        "_",
+        "&",
+        "m",
+        "v",
+        "\xc3\xa4",
+        "e'",
+        "b'",
+        "-",
+        "/"};
     std::mt19937 random{20240607};  // the same texts every time
     std::uniform_int_distribution<std::size_t> piece{0, pieces.size() - 1};
     std::uniform_int_distribution<int> length{0, 12};
@@ -207,7 +275,10 @@ TEST_CASE("where the quick scan says no, the tokens find nothing", "[parser][tra
     CHECK(plain > 1'000);
 }
 
-TEST_CASE("where the quick scan says no to random bytes, the tokens find nothing", "[parser][traits][property]") {
+TEST_CASE(
+    "where the quick scan says no to random bytes, the tokens find nothing",
+    "[parser][traits][property]"
+) {
     const std::string alphabet = "setbgindalocSETBG \t\n\f;'\"$-/*_.&u(";
     std::mt19937 random{7};
     std::uniform_int_distribution<std::size_t> at{0, alphabet.size() - 1};

@@ -1,4 +1,5 @@
-// The relay and COPY: which Sync counts, what belongs to a COPY that has failed, when the server connection is free.
+// The relay and COPY: which Sync counts, what belongs to a COPY that has failed, when the server
+// connection is free.
 #include "tests/support/relay_world.hpp"
 
 #include <catch2/catch.hpp>
@@ -10,7 +11,9 @@ namespace {
 
 #define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
 
-std::string copy_batch() { return parse("", "copy t from stdin") + bind_to("", "") + execute(); }
+std::string copy_batch() {
+    return parse("", "copy t from stdin") + bind_to("", "") + execute();
+}
 
 }  // namespace
 
@@ -99,7 +102,9 @@ TEST_CASE("a Sync inside COPY in is the server's to ignore", "[proxy][relay][cop
     CHECK(server.is_idle());
 }
 
-TEST_CASE("a Sync sent with the COPY does not count, the one behind CopyDone does", "[proxy][relay][copy]") {
+TEST_CASE(
+    "a Sync sent with the COPY does not count, the one behind CopyDone does", "[proxy][relay][copy]"
+) {
     // libpq and psycopg do it this way.
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
@@ -115,7 +120,9 @@ TEST_CASE("a Sync sent with the COPY does not count, the one behind CopyDone doe
     CHECK(server.is_idle());
 }
 
-TEST_CASE("what a COPY with an early Sync leaves behind hurts nobody later", "[proxy][relay][copy]") {
+TEST_CASE(
+    "what a COPY with an early Sync leaves behind hurts nobody later", "[proxy][relay][copy]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -139,7 +146,10 @@ TEST_CASE("what a COPY with an early Sync leaves behind hurts nobody later", "[p
     CHECK_FALSE(server.state.doubtful);
 }
 
-TEST_CASE("a COPY with an early Sync that fails: its session does not keep the server connection", "[proxy][relay][copy]") {
+TEST_CASE(
+    "a COPY with an early Sync that fails: its session does not keep the server connection",
+    "[proxy][relay][copy]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -150,7 +160,8 @@ TEST_CASE("a COPY with an early Sync that fails: its session does not keep the s
     client.send(copy_done() + sync_message());
     server.reply(ready());
     CHECK(client.got() == "ParseComplete BindComplete CopyIn ERROR(22P02 bad data) Ready(I)");
-    // Given back, or known to be given up now: between the two it would be the session's until it leaves.
+    // Given back, or known to be given up now: between the two it would be the session's until it
+    // leaves.
     CHECK(server.is_idle());
 }
 
@@ -171,7 +182,9 @@ TEST_CASE("COPY out streams through", "[proxy][relay][copy]") {
     auto& server = world.add_server();
     auto& client = world.add_client();
     client.send(query("copy t to stdout"));
-    server.reply(copy_out() + copy_data("a") + copy_data("b") + copy_done() + complete("COPY 2") + ready());
+    server.reply(
+        copy_out() + copy_data("a") + copy_data("b") + copy_done() + complete("COPY 2") + ready()
+    );
     CHECK(client.got() == "CopyOut CopyData(a) CopyData(b) CopyDone Complete(COPY 2) Ready(I)");
     CHECK(server.is_idle());
 }

@@ -1,4 +1,5 @@
-// The relay with the extended protocol: names, who prepares what where, and what happens to them when things fail.
+// The relay with the extended protocol: names, who prepares what where, and what happens to them
+// when things fail.
 #include "tests/support/relay_world.hpp"
 
 #include <catch2/catch.hpp>
@@ -24,9 +25,14 @@ TEST_CASE("a batch of the unnamed statement passes as it is", "[proxy][relay]") 
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
-    client.send(parse("", "select $1", {23}) + bind_to("", "", "7") + describe('P', "") + execute() + sync_message());
+    client.send(
+        parse("", "select $1", {23}) + bind_to("", "", "7") + describe('P', "") + execute() +
+        sync_message()
+    );
     CHECK(server.got() == "Parse(,select $1:23) Bind(,,+5) Describe(P ) Execute() Sync");
-    server.reply(parse_complete() + bind_complete() + columns({"a"}) + row({"7"}) + complete("SELECT 1"));
+    server.reply(
+        parse_complete() + bind_complete() + columns({"a"}) + row({"7"}) + complete("SELECT 1")
+    );
     CHECK_FALSE(server.is_idle());
     server.reply(ready());
     CHECK(client.got() == "ParseComplete BindComplete Columns Row(7) Complete(SELECT 1) Ready(I)");
@@ -51,12 +57,19 @@ TEST_CASE("a named statement has the server connection's own name there", "[prox
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
-    client.send(parse("mine", "select 1") + bind_to("portal", "mine", "x") + describe('S', "mine") + execute("portal") + sync_message());
+    client.send(
+        parse("mine", "select 1") + bind_to("portal", "mine", "x") + describe('S', "mine") +
+        execute("portal") + sync_message()
+    );
     CHECK(
         server.got() ==
-        "Parse(signalbox_1,select 1) Bind(portal,signalbox_1,+5) Describe(S signalbox_1) Execute(portal) Sync"
+        "Parse(signalbox_1,select 1) Bind(portal,signalbox_1,+5) Describe(S signalbox_1) "
+        "Execute(portal) Sync"
     );
-    server.reply(parse_complete() + bind_complete() + parameter_types() + columns({"a"}) + complete("SELECT 0") + ready());
+    server.reply(
+        parse_complete() + bind_complete() + parameter_types() + columns({"a"}) +
+        complete("SELECT 0") + ready()
+    );
     CHECK(client.got() == "ParseComplete BindComplete Types Columns Complete(SELECT 0) Ready(I)");
     CHECK(server.is_idle());
 }
@@ -65,13 +78,21 @@ TEST_CASE("a portal's name survives the renaming", "[proxy][relay]") {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
-    client.send(parse("s", "select 1") + bind_to("s", "s") + describe('P', "s") + execute("s", 1) + close('P', "s") + sync_message());
+    client.send(
+        parse("s", "select 1") + bind_to("s", "s") + describe('P', "s") + execute("s", 1) +
+        close('P', "s") + sync_message()
+    );
     CHECK(
         server.got() ==
         "Parse(signalbox_1,select 1) Bind(s,signalbox_1) Describe(P s) Execute(s) Close(P s) Sync"
     );
-    server.reply(parse_complete() + bind_complete() + columns({"a"}) + row({"1"}) + suspended() + close_complete() + ready());
-    CHECK(client.got() == "ParseComplete BindComplete Columns Row(1) Suspended CloseComplete Ready(I)");
+    server.reply(
+        parse_complete() + bind_complete() + columns({"a"}) + row({"1"}) + suspended() +
+        close_complete() + ready()
+    );
+    CHECK(
+        client.got() == "ParseComplete BindComplete Columns Row(1) Suspended CloseComplete Ready(I)"
+    );
     CHECK(server.is_idle());
 }
 
@@ -106,21 +127,29 @@ TEST_CASE("no client reaches another's statement by any name", "[proxy][relay]")
     const auto name = GENERATE(as<std::string>{}, "one", "signalbox_1", "signalbox_unknown");
     second.send(bind_to("", name) + sync_message());
     CHECK(server.got() == "Bind(,signalbox_unknown) Sync");
-    server.reply(error("26000", "prepared statement \"signalbox_unknown\" does not exist") + ready());
-    CHECK(second.got() == "ERROR(26000 prepared statement \"" + name + "\" does not exist) Ready(I)");
+    server.reply(
+        error("26000", "prepared statement \"signalbox_unknown\" does not exist") + ready()
+    );
+    CHECK(
+        second.got() == "ERROR(26000 prepared statement \"" + name + "\" does not exist) Ready(I)"
+    );
     second.send(describe('S', name) + sync_message());
     CHECK(server.got() == "Describe(S signalbox_unknown) Sync");
-    server.reply(error("26000", "prepared statement \"signalbox_unknown\" does not exist") + ready());
+    server.reply(
+        error("26000", "prepared statement \"signalbox_unknown\" does not exist") + ready()
+    );
     second.send(close('S', name) + sync_message());
     CHECK(server.got() == "Sync");
     server.reply(ready());
     CHECK(
-        second.got() ==
-        "ERROR(26000 prepared statement \"" + name + "\" does not exist) Ready(I) CloseComplete Ready(I)"
+        second.got() == "ERROR(26000 prepared statement \"" + name +
+                            "\" does not exist) Ready(I) CloseComplete Ready(I)"
     );
 }
 
-TEST_CASE("on another server connection the statement is prepared when it is needed", "[proxy][relay]") {
+TEST_CASE(
+    "on another server connection the statement is prepared when it is needed", "[proxy][relay]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -165,11 +194,16 @@ TEST_CASE("a statement is registered only at ParseComplete", "[proxy][relay]") {
     CHECK(server.got() == "Parse(signalbox_2,bad) Sync");
 }
 
-TEST_CASE("an error in a batch: what was skipped is forgotten, what was done is kept", "[proxy][relay]") {
+TEST_CASE(
+    "an error in a batch: what was skipped is forgotten, what was done is kept", "[proxy][relay]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
-    client.send(parse("a", "select 1") + parse("b", "bad") + parse("c", "select 3") + bind_to("", "c") + execute() + sync_message());
+    client.send(
+        parse("a", "select 1") + parse("b", "bad") + parse("c", "select 3") + bind_to("", "c") +
+        execute() + sync_message()
+    );
     server.reply(parse_complete() + error("42601", "no"));
     CHECK(client.got() == "ParseComplete ERROR(42601 no)");
     CHECK_FALSE(server.is_idle());
@@ -210,7 +244,8 @@ TEST_CASE("an error in one batch leaves the batches behind it alone", "[proxy][r
     server.reply(bind_complete() + error("XX000", "third") + ready());
     CHECK(
         client.got() ==
-        "ERROR(XX000 first) Ready(I) BindComplete Complete(SELECT 1) Ready(I) BindComplete ERROR(XX000 third) Ready(I)"
+        "ERROR(XX000 first) Ready(I) BindComplete Complete(SELECT 1) Ready(I) BindComplete "
+        "ERROR(XX000 third) Ready(I)"
     );
     CHECK(server.is_idle());
 }
@@ -219,21 +254,31 @@ TEST_CASE("the same text with other types is another statement", "[proxy][relay]
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
-    client.send(parse("a", "select $1", {23}) + parse("b", "select $1", {25}) + bind_to("", "a") + bind_to("", "b") + sync_message());
+    client.send(
+        parse("a", "select $1", {23}) + parse("b", "select $1", {25}) + bind_to("", "a") +
+        bind_to("", "b") + sync_message()
+    );
     CHECK(
         server.got() ==
-        "Parse(signalbox_1,select $1:23) Parse(signalbox_2,select $1:25) Bind(,signalbox_1) Bind(,signalbox_2) Sync"
+        "Parse(signalbox_1,select $1:23) Parse(signalbox_2,select $1:25) Bind(,signalbox_1) "
+        "Bind(,signalbox_2) Sync"
     );
 }
 
-TEST_CASE("an evicting Close comes before the Parse, and never takes what the batch names", "[proxy][relay]") {
+TEST_CASE(
+    "an evicting Close comes before the Parse, and never takes what the batch names",
+    "[proxy][relay]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     world.settings.max_prepared_statements = 2;
     auto& server = world.add_server();
     auto& client = world.add_client();
     prepare(client, server, "a", "select 1");
     prepare(client, server, "b", "select 2");
-    client.send(bind_to("", "a") + parse("c", "select 3") + bind_to("", "c") + bind_to("", "b") + sync_message());
+    client.send(
+        bind_to("", "a") + parse("c", "select 3") + bind_to("", "c") + bind_to("", "b") +
+        sync_message()
+    );
     // b goes for c; the batch names a and c, so b comes back beyond the limit.
     CHECK(
         server.got() ==
@@ -241,25 +286,34 @@ TEST_CASE("an evicting Close comes before the Parse, and never takes what the ba
         "Parse(signalbox_4,select 2) Bind(,signalbox_4) Sync"
     );
     server.reply(
-        bind_complete() + close_complete() + parse_complete() + bind_complete() + parse_complete() + bind_complete() + ready()
+        bind_complete() + close_complete() + parse_complete() + bind_complete() + parse_complete() +
+        bind_complete() + ready()
     );
     CHECK(client.got() == "BindComplete ParseComplete BindComplete BindComplete Ready(I)");
     CHECK(server.is_idle());
     client.send(parse("d", "select 4") + sync_message());
-    CHECK(server.got() == "Close(S signalbox_1) Close(S signalbox_3) Parse(signalbox_5,select 4) Sync");
+    CHECK(
+        server.got() == "Close(S signalbox_1) Close(S signalbox_3) Parse(signalbox_5,select 4) Sync"
+    );
 }
 
-TEST_CASE("an eviction that its batch skips leaves no statement under a forgotten name", "[proxy][relay]") {
+TEST_CASE(
+    "an eviction that its batch skips leaves no statement under a forgotten name", "[proxy][relay]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     world.settings.max_prepared_statements = 1;
     auto& server = world.add_server();
     auto& client = world.add_client();
     prepare(client, server, "a", "select 1");
     client.send(bind_to("", "nobody") + parse("b", "select 2") + sync_message());
-    CHECK(server.got() == "Bind(,signalbox_unknown) Close(S signalbox_1) Parse(signalbox_2,select 2) Sync");
+    CHECK(
+        server.got() ==
+        "Bind(,signalbox_unknown) Close(S signalbox_1) Parse(signalbox_2,select 2) Sync"
+    );
     server.reply(error("26000", "x") + ready());
     client.got();
-    // Neither was done. What is prepared now has a number of its own, whatever became of the others.
+    // Neither was done. What is prepared now has a number of its own, whatever became of the
+    // others.
     client.send(bind_to("", "a") + sync_message());
     CHECK(server.got() == "Parse(signalbox_3,select 1) Bind(,signalbox_3) Sync");
     server.reply(parse_complete() + bind_complete() + ready());
@@ -271,7 +325,9 @@ TEST_CASE("Close is answered here, in its turn", "[proxy][relay]") {
     auto& server = world.add_server();
     auto& client = world.add_client();
     prepare(client, server, "s", "select 1");
-    client.send(bind_to("", "s") + close('S', "s") + close('S', "never") + execute() + sync_message());
+    client.send(
+        bind_to("", "s") + close('S', "s") + close('S', "never") + execute() + sync_message()
+    );
     CHECK(server.got() == "Bind(,signalbox_1) Execute() Sync");
     CHECK(client.got().empty());
     server.reply(bind_complete());
@@ -296,7 +352,9 @@ TEST_CASE("the unnamed statement follows its client and is nobody else's", "[pro
     SECTION("not the other's") {
         second.send(bind_to("", "") + sync_message());
         CHECK(server.got() == "Close(S ) Bind(,) Sync");
-        server.reply(close_complete() + error("26000", "unnamed prepared statement does not exist") + ready());
+        server.reply(
+            close_complete() + error("26000", "unnamed prepared statement does not exist") + ready()
+        );
         CHECK(second.got() == "ERROR(26000 unnamed prepared statement does not exist) Ready(I)");
         server.got();
         first.send(bind_to("", "") + sync_message());
@@ -348,7 +406,10 @@ TEST_CASE("DEALLOCATE of a name of the protocol is answered here", "[proxy][rela
     CHECK(server.got() == "Query(deallocate s)");
 }
 
-TEST_CASE("DEALLOCATE ALL and DISCARD ALL make the server connection forget, for everybody", "[proxy][relay]") {
+TEST_CASE(
+    "DEALLOCATE ALL and DISCARD ALL make the server connection forget, for everybody",
+    "[proxy][relay]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();

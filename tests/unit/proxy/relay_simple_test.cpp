@@ -1,4 +1,5 @@
-// The relay with simple queries: who gets what, when the server connection goes back, what is refused.
+// The relay with simple queries: who gets what, when the server connection goes back, what is
+// refused.
 #include "tests/support/model_world.hpp"
 
 #include <catch2/catch.hpp>
@@ -43,7 +44,8 @@ TEST_CASE("queries sent without waiting are answered in order", "[proxy][relay]"
     server.reply(complete("SELECT 2") + ready());
     CHECK(
         client.got() ==
-        "Complete(SELECT 1) Ready(I) EmptyQuery Ready(I) ERROR(42601 no) Ready(I) Complete(SELECT 2) Ready(I)"
+        "Complete(SELECT 1) Ready(I) EmptyQuery Ready(I) ERROR(42601 no) Ready(I) Complete(SELECT "
+        "2) Ready(I)"
     );
     CHECK(server.is_idle());
 }
@@ -65,7 +67,10 @@ TEST_CASE("a transaction keeps its server connection, a failed one as well", "[p
     client.send(query("rollback"));
     server.reply(complete("ROLLBACK") + ready());
     CHECK(server.is_idle());
-    CHECK(client.got() == "Complete(BEGIN) Ready(T) ERROR(XX000 no) Ready(E) Complete(ROLLBACK) Ready(I)");
+    CHECK(
+        client.got() ==
+        "Complete(BEGIN) Ready(T) ERROR(XX000 no) Ready(E) Complete(ROLLBACK) Ready(I)"
+    );
     server.got();
     other.resume();
     CHECK(server.got() == "Query(select 1)");
@@ -76,8 +81,13 @@ TEST_CASE("what a server says unasked reaches the client", "[proxy][relay]") {
     auto& server = world.add_server();
     auto& client = world.add_client();
     client.send(query("select 1"));
-    server.reply(notice("n") + notification() + status("TimeZone", "UTC") + complete("SELECT 1") + ready());
-    CHECK(client.got() == "NOTICE(00000 n) Notification Status(TimeZone=UTC) Complete(SELECT 1) Ready(I)");
+    server.reply(
+        notice("n") + notification() + status("TimeZone", "UTC") + complete("SELECT 1") + ready()
+    );
+    CHECK(
+        client.got() ==
+        "NOTICE(00000 n) Notification Status(TimeZone=UTC) Complete(SELECT 1) Ready(I)"
+    );
 }
 
 TEST_CASE("Terminate ends the session, wherever it is", "[proxy][relay]") {
@@ -99,7 +109,9 @@ TEST_CASE("Terminate ends the session, wherever it is", "[proxy][relay]") {
 TEST_CASE("Sync, Flush and late COPY messages at rest need no server", "[proxy][relay]") {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& client = world.add_client();
-    client.send(flush() + sync_message() + copy_data("x") + copy_done() + copy_fail("y") + sync_message());
+    client.send(
+        flush() + sync_message() + copy_data("x") + copy_done() + copy_fail("y") + sync_message()
+    );
     CHECK(client.got() == "Ready(I) Ready(I)");
     CHECK_FALSE(client.waits);
     CHECK(client.held.empty());
@@ -168,7 +180,10 @@ TEST_CASE("a server that does not keep the protocol is found out", "[proxy][rela
     CHECK(client.relay.is_doubtful());
 }
 
-TEST_CASE("a server that says more ReadyForQuery than it was asked for is not used again", "[proxy][relay]") {
+TEST_CASE(
+    "a server that says more ReadyForQuery than it was asked for is not used again",
+    "[proxy][relay]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -194,7 +209,9 @@ TEST_CASE("FATAL between two messages is the server's last word", "[proxy][relay
     CHECK(signalbox::wire::parse_report(client.relay.fatal_body())->sqlstate == "57P01");
 }
 
-TEST_CASE("an error without SQLSTATE, and one that cannot be read, are passed on", "[proxy][relay]") {
+TEST_CASE(
+    "an error without SQLSTATE, and one that cannot be read, are passed on", "[proxy][relay]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -210,9 +227,14 @@ TEST_CASE("session mode: the server connection stays, names and all", "[proxy][r
     relay_world world{SIGNALBOX_CHUNKS, pool_mode::session};
     auto& server = world.add_server();
     auto& client = world.add_client();
-    client.send(parse("mine", "select 1") + bind_to("p", "mine") + execute("p") + close('S', "mine") + sync_message());
+    client.send(
+        parse("mine", "select 1") + bind_to("p", "mine") + execute("p") + close('S', "mine") +
+        sync_message()
+    );
     CHECK(server.got() == "Parse(mine,select 1) Bind(p,mine) Execute(p) Close(S mine) Sync");
-    server.reply(parse_complete() + bind_complete() + complete("SELECT 1") + close_complete() + ready());
+    server.reply(
+        parse_complete() + bind_complete() + complete("SELECT 1") + close_complete() + ready()
+    );
     CHECK(client.got() == "ParseComplete BindComplete Complete(SELECT 1) CloseComplete Ready(I)");
     CHECK_FALSE(server.is_idle());
     CHECK(client.relay.carries_state());
@@ -223,11 +245,14 @@ TEST_CASE("session mode: the server connection stays, names and all", "[proxy][r
     CHECK(server.got().empty());
 }
 
-TEST_CASE("statement mode refuses to open a transaction, and the session goes on", "[proxy][relay]") {
+TEST_CASE(
+    "statement mode refuses to open a transaction, and the session goes on", "[proxy][relay]"
+) {
     model_world models{SIGNALBOX_CHUNKS, pool_mode::statement};
     auto& server = models.add_server();
     auto& client = models.add_client();
-    const std::string refusal = "ERROR(0A000 explicit transactions are not supported in statement pool mode)";
+    const std::string refusal =
+        "ERROR(0A000 explicit transactions are not supported in statement pool mode)";
     std::string expected;
     const bool waits = GENERATE(true, false);
     const auto send = [&](const std::string& bytes) {
@@ -258,7 +283,10 @@ TEST_CASE("statement mode refuses to open a transaction, and the session goes on
     }
     send(query("select 1"));
     models.settle();
-    CHECK(model_world::comparable(client.received) == expected + "Columns Row(1) Complete(SELECT 1) Ready(I)");
+    CHECK(
+        model_world::comparable(client.received) ==
+        expected + "Columns Row(1) Complete(SELECT 1) Ready(I)"
+    );
     CHECK(server.link.is_idle());
 }
 
@@ -276,7 +304,9 @@ TEST_CASE("FunctionCall ends its batch itself, and may leave anything behind", "
     CHECK(server.is_idle());
 }
 
-TEST_CASE("a wait that ends without a server fails the request and not the session", "[proxy][relay]") {
+TEST_CASE(
+    "a wait that ends without a server fails the request and not the session", "[proxy][relay]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& client = world.add_client();
     SECTION("simple") {
@@ -286,7 +316,9 @@ TEST_CASE("a wait that ends without a server fails the request and not the sessi
         CHECK(client.got() == "ERROR(53300 none free) Ready(I)");
     }
     SECTION("extended: one error, and the rest is skipped up to Sync") {
-        client.send(parse("", "a") + bind_to("", "") + query("skipped") + execute() + sync_message());
+        client.send(
+            parse("", "a") + bind_to("", "") + query("skipped") + execute() + sync_message()
+        );
         CHECK(client.waits);
         client.fail_wait();
         CHECK(client.got() == "ERROR(53300 none free) Ready(I)");

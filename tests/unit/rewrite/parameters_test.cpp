@@ -1,4 +1,5 @@
-// Run-time parameters: sets, their identity, and the SQL that takes a server connection from one to another.
+// Run-time parameters: sets, their identity, and the SQL that takes a server connection from one to
+// another.
 #include "rewrite/parameters.hpp"
 
 #include <catch2/catch.hpp>
@@ -57,7 +58,9 @@ TEST_CASE("equal sets are one object", "[rewrite][parameters]") {
     CHECK(pool.intern({}) == pool.empty());
 }
 
-TEST_CASE("sets that are in use keep their identity when the pool is full", "[rewrite][parameters]") {
+TEST_CASE(
+    "sets that are in use keep their identity when the pool is full", "[rewrite][parameters]"
+) {
     parameter_pool pool;
     const auto held = pool.intern(set_of({{"held", "1"}}));
     for (int i = 0; i < 10'000; ++i) {
@@ -72,7 +75,10 @@ TEST_CASE("nothing to change is no SQL", "[rewrite][parameters]") {
     CHECK(switch_parameters_sql({}, {}).empty());
 }
 
-TEST_CASE("what is not set any more is reset, what differs is set, the rest is left", "[rewrite][parameters]") {
+TEST_CASE(
+    "what is not set any more is reset, what differs is set, the rest is left",
+    "[rewrite][parameters]"
+) {
     CHECK(switch_parameters_sql(set_of({{"a", "1"}}), {}) == "RESET \"a\";");
     CHECK(
         switch_parameters_sql({}, set_of({{"a", "1"}, {"b", "2"}})) ==
@@ -80,7 +86,8 @@ TEST_CASE("what is not set any more is reset, what differs is set, the rest is l
     );
     CHECK(
         switch_parameters_sql(
-            set_of({{"gone", "1"}, {"kept", "2"}, {"other", "3"}}), set_of({{"kept", "2"}, {"other", "4"}})
+            set_of({{"gone", "1"}, {"kept", "2"}, {"other", "3"}}),
+            set_of({{"kept", "2"}, {"other", "4"}})
         ) == "RESET \"gone\";SELECT pg_catalog.set_config(E'other', E'4', false)"
     );
 }
@@ -120,7 +127,10 @@ TEST_CASE("the inspection asks for custom parameters by name", "[rewrite][parame
     CHECK(custom.find("E'u' UNION ALL SELECT 'set', v.n") != std::string::npos);
 }
 
-TEST_CASE("an inspection's rows: parameters are carried, the first of the rest pins", "[rewrite][parameters]") {
+TEST_CASE(
+    "an inspection's rows: parameters are carried, the first of the rest pins",
+    "[rewrite][parameters]"
+) {
     session_state state;
     state.add("set", "DateStyle", "ISO");
     state.add("set", "my.x", "");

@@ -1,4 +1,5 @@
-// Prepared statements on shared server connections: identity, names of a client, slots of a server connection.
+// Prepared statements on shared server connections: identity, names of a client, slots of a server
+// connection.
 #include "rewrite/statements.hpp"
 
 #include <catch2/catch.hpp>
@@ -12,7 +13,9 @@ using namespace std::string_literals;
 
 namespace {
 
-std::string tail(const std::string& text, const std::string& types = "\0\0"s) { return text + '\0' + types; }
+std::string tail(const std::string& text, const std::string& types = "\0\0"s) {
+    return text + '\0' + types;
+}
 
 }  // namespace
 
@@ -47,7 +50,9 @@ TEST_CASE("a statement knows its traits", "[rewrite][statements]") {
     CHECK_FALSE(cache.intern(tail("select 2", "\0\1temp"s), 0)->traits.needs_inspection);
 }
 
-TEST_CASE("identity outlives the cache while somebody holds the statement", "[rewrite][statements]") {
+TEST_CASE(
+    "identity outlives the cache while somebody holds the statement", "[rewrite][statements]"
+) {
     statement_registry registry;
     statement_cache cache{registry};
     const auto held = cache.intern(tail("held"), 0);
@@ -216,7 +221,9 @@ TEST_CASE("a slot is speculative until it is confirmed", "[rewrite][statements]"
     }
 }
 
-TEST_CASE("a number is never used twice, not even after everything is gone", "[rewrite][statements]") {
+TEST_CASE(
+    "a number is never used twice, not even after everything is gone", "[rewrite][statements]"
+) {
     server_statements slots;
     const auto first = slots.add(1, 1).number;
     slots.clear();
@@ -224,7 +231,10 @@ TEST_CASE("a number is never used twice, not even after everything is gone", "[r
     CHECK(slots.add(1, 1).number > first);
 }
 
-TEST_CASE("the least recently used is evicted, and never one of the current batch", "[rewrite][statements]") {
+TEST_CASE(
+    "the least recently used is evicted, and never one of the current batch",
+    "[rewrite][statements]"
+) {
     server_statements slots;
     const auto a = slots.add(1, 10).number;
     const auto b = slots.add(2, 11).number;

@@ -15,7 +15,10 @@ using signalbox::tests::exact_buffer;
 
 namespace {
 
-constexpr auto everything = "\x7f\x01\x02\xff\xff\xff\xfe" "ab\0" "xyz"sv;
+constexpr auto everything =
+    "\x7f\x01\x02\xff\xff\xff\xfe"
+    "ab\0"
+    "xyz"sv;
 
 /// Reads what `everything` holds and says how it ended.
 boost::system::error_code read_everything(std::string_view in) {
@@ -49,7 +52,9 @@ TEST_CASE("every cut of the input is truncated, and one byte more is trailing", 
         CHECK(read_everything(exact_buffer{everything.substr(0, n)}) == wire_errc::truncated);
     }
     CHECK_FALSE(read_everything(exact_buffer{everything}));
-    CHECK(read_everything(exact_buffer{std::string{everything} + "!"}) == wire_errc::trailing_bytes);
+    CHECK(
+        read_everything(exact_buffer{std::string{everything} + "!"}) == wire_errc::trailing_bytes
+    );
 }
 
 TEST_CASE("the first failure sticks", "[wire][bytes]") {
@@ -103,7 +108,10 @@ TEST_CASE("a writer fills in the length, with and without a type", "[wire][bytes
 TEST_CASE("what was written is read back", "[wire][bytes]") {
     const auto number = GENERATE(0U, 1U, 0x7fffffffU, 0x80000000U, 0xffffffffU);
     std::string out;
-    message_writer{out, 'n'}.u32(number).u16(static_cast<std::uint16_t>(number)).u8(static_cast<std::uint8_t>(number));
+    message_writer{out, 'n'}
+        .u32(number)
+        .u16(static_cast<std::uint16_t>(number))
+        .u8(static_cast<std::uint8_t>(number));
     const auto frames = signalbox::tests::split_frames(out);
     REQUIRE(frames.size() == 1);
     byte_reader reader{frames[0].body};

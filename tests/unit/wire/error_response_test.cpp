@@ -17,14 +17,17 @@ using signalbox::tests::split_frames;
 namespace {
 
 constexpr auto postgres_report =
-    "SFEHLER\0VERROR\0C42P01\0MRelation \xc2\xbbx\xc2\xab existiert nicht\0Dd\0Hh\0P15\0Fparse_relation.c\0"
+    "SFEHLER\0VERROR\0C42P01\0MRelation \xc2\xbbx\xc2\xab existiert "
+    "nicht\0Dd\0Hh\0P15\0Fparse_relation.c\0"
     "L1392\0RparserOpenTable\0\0"sv;
 
 std::string edited(
     std::string_view body, std::string_view severity, std::string_view from, std::string_view to
 ) {
     std::string out;
-    write_edited_report(out, server_message::error_response, exact_buffer{body}, severity, from, to);
+    write_edited_report(
+        out, server_message::error_response, exact_buffer{body}, severity, from, to
+    );
     const auto frames = split_frames(out);
     REQUIRE(frames.size() == 1);
     CHECK(frames[0].type == 'E');
@@ -86,7 +89,8 @@ TEST_CASE("a report cut anywhere is truncated, one with more is trailing", "[wir
         CHECK(parse_report(input).error() == wire_errc::truncated);
     }
     CHECK(
-        parse_report(exact_buffer{std::string{postgres_report} + "x"}).error() == wire_errc::trailing_bytes
+        parse_report(exact_buffer{std::string{postgres_report} + "x"}).error() ==
+        wire_errc::trailing_bytes
     );
 }
 
@@ -96,13 +100,19 @@ TEST_CASE("a report edited with nothing is the same report", "[wire][report]") {
 }
 
 TEST_CASE("both severities are replaced", "[wire][report]") {
-    CHECK(edited("SFEHLER\0VERROR\0C1\0Mm\0\0"sv, "FATAL", {}, {}) == "SFATAL\0VFATAL\0C1\0Mm\0\0"sv);
+    CHECK(
+        edited("SFEHLER\0VERROR\0C1\0Mm\0\0"sv, "FATAL", {}, {}) == "SFATAL\0VFATAL\0C1\0Mm\0\0"sv
+    );
 }
 
 TEST_CASE("a name is replaced in the message, once, and nowhere else", "[wire][report]") {
     CHECK(
-        edited("SERROR\0Dsignalbox_1\0Mstatement \"signalbox_1\" signalbox_1\0\0"sv, {}, "signalbox_1", "mine") ==
-        "SERROR\0Dsignalbox_1\0Mstatement \"mine\" signalbox_1\0\0"sv
+        edited(
+            "SERROR\0Dsignalbox_1\0Mstatement \"signalbox_1\" signalbox_1\0\0"sv,
+            {},
+            "signalbox_1",
+            "mine"
+        ) == "SERROR\0Dsignalbox_1\0Mstatement \"mine\" signalbox_1\0\0"sv
     );
     CHECK(edited("Mabc\0\0"sv, {}, "abc", "") == "M\0\0"sv);
 }

@@ -1,4 +1,5 @@
-// Every message that is looked into: read, cut at every byte, with a byte too many; and every one that is made.
+// Every message that is looked into: read, cut at every byte, with a byte too many; and every one
+// that is made.
 #include "wire/messages.hpp"
 
 #include "tests/support/exact_buffer.hpp"
@@ -42,7 +43,9 @@ const std::vector<layout> exact_layouts = {
     {"Close", "P\0"sv, &error_of<&parse_named_target>},
     {"Execute", "portal\0\0\0\0\x05"sv, &error_of<&parse_execute_portal>},
     {"PasswordMessage", "secret\0"sv, &error_of<&parse_password>},
-    {"SASLInitialResponse", "SCRAM-SHA-256\0\0\0\0\x05n,,n="sv, &error_of<&parse_sasl_initial_response>},
+    {"SASLInitialResponse",
+     "SCRAM-SHA-256\0\0\0\0\x05n,,n="sv,
+     &error_of<&parse_sasl_initial_response>},
     {"ParameterStatus", "TimeZone\0UTC\0"sv, &error_of<&parse_parameter_status>},
     {"BackendKeyData", "\0\0\x10\x01\xff\xff\xff\xff"sv, &error_of<&parse_backend_key_data>},
     {"ReadyForQuery", "T"sv, &error_of<&parse_ready_for_query>},
@@ -65,7 +68,9 @@ std::string body_of(char type, Write write) {
 
 }  // namespace
 
-TEST_CASE("every message is refused when it is cut, and when it has a byte too many", "[wire][messages]") {
+TEST_CASE(
+    "every message is refused when it is cut, and when it has a byte too many", "[wire][messages]"
+) {
     for (const auto& each : exact_layouts) {
         CAPTURE(each.name);
         CHECK_FALSE(each.parse(exact_buffer{each.body}));
@@ -73,7 +78,9 @@ TEST_CASE("every message is refused when it is cut, and when it has a byte too m
             CAPTURE(n);
             CHECK(each.parse(exact_buffer{each.body.substr(0, n)}) == wire_errc::truncated);
         }
-        CHECK(each.parse(exact_buffer{std::string{each.body} + "\x01"}) == wire_errc::trailing_bytes);
+        CHECK(
+            each.parse(exact_buffer{std::string{each.body} + "\x01"}) == wire_errc::trailing_bytes
+        );
     }
 }
 
@@ -118,13 +125,21 @@ TEST_CASE("SASLInitialResponse: no data, empty data, bad lengths", "[wire][messa
     CHECK(parse_sasl_initial_response("M\0\0\0\0\0"sv).value().data.empty());
     CHECK(parse_sasl_initial_response("M\0\xff\xff\xff\xfe"sv).error() == wire_errc::bad_length);
     CHECK(parse_sasl_initial_response("M\0\x80\0\0\0"sv).error() == wire_errc::bad_length);
-    CHECK(parse_sasl_initial_response(exact_buffer{"M\0\x7f\xff\xff\xff"sv}).error() == wire_errc::truncated);
-    CHECK(parse_sasl_initial_response("M\0\xff\xff\xff\xff!"sv).error() == wire_errc::trailing_bytes);
+    CHECK(
+        parse_sasl_initial_response(exact_buffer{"M\0\x7f\xff\xff\xff"sv}).error() ==
+        wire_errc::truncated
+    );
+    CHECK(
+        parse_sasl_initial_response("M\0\xff\xff\xff\xff!"sv).error() == wire_errc::trailing_bytes
+    );
 }
 
 TEST_CASE("Authentication keeps what is behind its kind", "[wire][messages]") {
     for (std::size_t n = 0; n < 4; ++n) {
-        CHECK(parse_authentication(exact_buffer{"\0\0\0\x05"sv.substr(0, n)}).error() == wire_errc::truncated);
+        CHECK(
+            parse_authentication(exact_buffer{"\0\0\0\x05"sv.substr(0, n)}).error() ==
+            wire_errc::truncated
+        );
     }
     using type = authentication_request::type;
     const auto md5 = parse_authentication("\0\0\0\x05salt"sv).value();
@@ -169,7 +184,9 @@ TEST_CASE("type bytes belong to one direction or both", "[wire][messages]") {
 }
 
 TEST_CASE("what a client sends goes round", "[wire][messages]") {
-    CHECK(parse_query(body_of('Q', [](auto& out) { write_query(out, "select 1"); })).value() == "select 1");
+    CHECK(parse_query(body_of('Q', [](auto& out) {
+              write_query(out, "select 1");
+          })).value() == "select 1");
     const auto parse = body_of('P', [](auto& out) { write_parse(out, "n", "t\0\0\0"sv); });
     CHECK(parse_parse(parse).value().name == "n");
     CHECK(parse_parse(parse).value().tail == "t\0\0\0"sv);
@@ -179,7 +196,8 @@ TEST_CASE("what a client sends goes round", "[wire][messages]") {
     CHECK(body_of('X', [](auto& out) { write_terminate(out); }).empty());
     const auto password = body_of('p', [](auto& out) { write_password(out, "pw"); });
     CHECK(parse_password(password).value() == "pw");
-    const auto sasl = body_of('p', [](auto& out) { write_sasl_initial_response(out, "M", "\0d"sv); });
+    const auto sasl =
+        body_of('p', [](auto& out) { write_sasl_initial_response(out, "M", "\0d"sv); });
     CHECK(parse_sasl_initial_response(sasl).value().mechanism == "M");
     CHECK(parse_sasl_initial_response(sasl).value().data == "\0d"sv);
     CHECK(body_of('p', [](auto& out) { write_sasl_response(out, "c=biws"); }) == "c=biws");
@@ -187,7 +205,8 @@ TEST_CASE("what a client sends goes round", "[wire][messages]") {
 
 TEST_CASE("what a server sends goes round", "[wire][messages]") {
     using type = authentication_request::type;
-    const auto auth = body_of('R', [](auto& out) { write_authentication(out, type::sasl, "M\0\0"sv); });
+    const auto auth =
+        body_of('R', [](auto& out) { write_authentication(out, type::sasl, "M\0\0"sv); });
     CHECK(parse_authentication(auth).value().kind == type::sasl);
     CHECK(parse_authentication(auth).value().data == "M\0\0"sv);
     const auto status = body_of('S', [](auto& out) { write_parameter_status(out, "a", "b"); });
@@ -203,10 +222,9 @@ TEST_CASE("what a server sends goes round", "[wire][messages]") {
     const auto tag = body_of('C', [](auto& out) { write_command_complete(out, "INSERT 0 1"); });
     CHECK(parse_command_complete(tag).value() == "INSERT 0 1");
     CHECK(body_of('1', [](auto& out) { write_empty(out, '1'); }).empty());
-    CHECK(
-        body_of('v', [](auto& out) { write_negotiate_protocol_version(out, 0, {"_pq_.a", "_pq_.b"}); }) ==
-        "\0\0\0\0\0\0\0\x02_pq_.a\0_pq_.b\0"sv
-    );
+    CHECK(body_of('v', [](auto& out) {
+              write_negotiate_protocol_version(out, 0, {"_pq_.a", "_pq_.b"});
+          }) == "\0\0\0\0\0\0\0\x02_pq_.a\0_pq_.b\0"sv);
 }
 
 TEST_CASE("a parameterized query is one whole batch", "[wire][messages]") {

@@ -68,7 +68,9 @@ TEST_CASE("SSLRequest and GSSENCRequest are eight bytes and no more", "[wire][st
         parse_startup_packet(exact_buffer{packet(gssenc_request_code, {})}).value()
     ));
     for (const auto code : {ssl_request_code, gssenc_request_code}) {
-        CHECK(parse_startup_packet(exact_buffer{packet(code, "x")}).error() == wire_errc::bad_length);
+        CHECK(
+            parse_startup_packet(exact_buffer{packet(code, "x")}).error() == wire_errc::bad_length
+        );
     }
 }
 
@@ -82,13 +84,13 @@ TEST_CASE("a CancelRequest goes round, and every other length is refused", "[wir
     CHECK(std::get<cancel_request>(parsed).secret == 7);
     for (std::size_t n = 0; n < 8; ++n) {
         CHECK(
-            parse_startup_packet(exact_buffer{packet(cancel_request_code, std::string(n, 'x'))}).error() ==
-            wire_errc::truncated
+            parse_startup_packet(exact_buffer{packet(cancel_request_code, std::string(n, 'x'))})
+                .error() == wire_errc::truncated
         );
     }
     CHECK(
-        parse_startup_packet(exact_buffer{packet(cancel_request_code, std::string(9, 'x'))}).error() ==
-        wire_errc::trailing_bytes
+        parse_startup_packet(exact_buffer{packet(cancel_request_code, std::string(9, 'x'))})
+            .error() == wire_errc::trailing_bytes
     );
 }
 
@@ -106,7 +108,8 @@ TEST_CASE("a startup message keeps its parameters in order", "[wire][startup]") 
     using view = std::pair<std::string_view, std::string_view>;
     CHECK(
         message.parameters ==
-        std::vector<view>{{"user", "u"}, {"database", ""}, {"_pq_.feature", "on"}, {"user", "again"}}
+        std::vector<view>{
+            {"user", "u"}, {"database", ""}, {"_pq_.feature", "on"}, {"user", "again"}}
     );
 }
 
@@ -116,7 +119,9 @@ TEST_CASE("a startup message cut anywhere is refused", "[wire][startup]") {
     for (std::size_t n = 0; n < whole.size(); ++n) {
         CAPTURE(n);
         // As it arrives: its length says more than is there.
-        CHECK(parse_startup_packet(exact_buffer{whole.substr(0, n)}).error() == wire_errc::bad_length);
+        CHECK(
+            parse_startup_packet(exact_buffer{whole.substr(0, n)}).error() == wire_errc::bad_length
+        );
         if (n < 8) {
             continue;
         }
@@ -130,12 +135,16 @@ TEST_CASE("a startup message cut anywhere is refused", "[wire][startup]") {
     CHECK(parse_startup_packet(exact_buffer{longer}).error() == wire_errc::trailing_bytes);
 }
 
-TEST_CASE("newer minor versions are told, other major versions are not looked into", "[wire][startup]") {
-    const auto newer = parse_startup_packet(exact_buffer{packet((3U << 16U) | 9'999U, "user\0joe\0\0"sv)}).value();
+TEST_CASE(
+    "newer minor versions are told, other major versions are not looked into", "[wire][startup]"
+) {
+    const auto newer =
+        parse_startup_packet(exact_buffer{packet((3U << 16U) | 9'999U, "user\0joe\0\0"sv)}).value();
     CHECK(std::get<startup_message>(newer).minor == 9'999);
     CHECK(std::get<startup_message>(newer).parameters.size() == 1);
     const auto major = GENERATE(0U, 2U, 4U, 0xffffU);
-    const auto other = parse_startup_packet(exact_buffer{packet(major << 16U, "\xff\xff"sv)}).value();
+    const auto other =
+        parse_startup_packet(exact_buffer{packet(major << 16U, "\xff\xff"sv)}).value();
     CHECK(std::get<startup_message>(other).major == major);
     CHECK(std::get<startup_message>(other).parameters.empty());
 }
@@ -143,7 +152,9 @@ TEST_CASE("newer minor versions are told, other major versions are not looked in
 TEST_CASE("a startup message without parameters is one NUL", "[wire][startup]") {
     const auto parsed = parse_startup_packet(exact_buffer{packet(protocol_3_0, "\0"sv)}).value();
     CHECK(std::get<startup_message>(parsed).parameters.empty());
-    CHECK(parse_startup_packet(exact_buffer{packet(protocol_3_0, {})}).error() == wire_errc::truncated);
+    CHECK(
+        parse_startup_packet(exact_buffer{packet(protocol_3_0, {})}).error() == wire_errc::truncated
+    );
 }
 
 TEST_CASE("options are read as PostgreSQL reads them", "[wire][startup]") {
@@ -180,7 +191,16 @@ TEST_CASE("options that cannot be read are refused in PostgreSQL's words", "[wir
     CHECK(settings_of("-c a") == pairs{{"error", "-c a requires a value"}});
     CHECK(settings_of("-ca") == pairs{{"error", "-c a requires a value"}});
     CHECK(settings_of("--a") == pairs{{"error", "--a requires a value"}});
-    CHECK(settings_of("-x") == pairs{{"error", "invalid command-line argument for server process: -x"}});
-    CHECK(settings_of("--") == pairs{{"error", "invalid command-line argument for server process: --"}});
-    CHECK(settings_of("a=b") == pairs{{"error", "invalid command-line argument for server process: a=b"}});
+    CHECK(
+        settings_of("-x") ==
+        pairs{{"error", "invalid command-line argument for server process: -x"}}
+    );
+    CHECK(
+        settings_of("--") ==
+        pairs{{"error", "invalid command-line argument for server process: --"}}
+    );
+    CHECK(
+        settings_of("a=b") ==
+        pairs{{"error", "invalid command-line argument for server process: a=b"}}
+    );
 }
