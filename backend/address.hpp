@@ -16,9 +16,11 @@ struct socket_address {
     sockaddr_storage storage{};
     socklen_t size = 0;
 
-    const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+    [[nodiscard]] const sockaddr* get() const noexcept {
+        return reinterpret_cast<const sockaddr*>(&storage);
+    }
 
-    int family() const noexcept { return storage.ss_family; }
+    [[nodiscard]] int family() const noexcept { return storage.ss_family; }
 };
 
 /// A directory for Unix-domain sockets rather than a name: begins with '/' (or '@').

@@ -115,6 +115,8 @@ class pool final : public connect_observer, public server_user {
 public:
     pool(std::shared_ptr<pool_group> group, std::size_t worker, io_context& io, pool_hooks& hooks);
     ~pool();
+    pool(const pool&) = delete;
+    pool& operator=(const pool&) = delete;
 
     /// An idle connection, when there is one and nobody waits for it.
     connection_ptr try_acquire();

@@ -31,7 +31,7 @@ public:
                 return it->second;
             }
         }
-        const auto keys = wire::derive_scram_keys(password, salt, iterations);
+        auto keys = wire::derive_scram_keys(password, salt, iterations);
         if (keys) {
             const std::lock_guard lock{mutex_};
             if (known_.size() >= max_entries) {

@@ -94,6 +94,8 @@ public:
         connect_observer& observer
     );
     ~server_connection();
+    server_connection(const server_connection&) = delete;
+    server_connection& operator=(const server_connection&) = delete;
 
     void start();
 
@@ -104,7 +106,7 @@ public:
     void set_user(server_user* user) noexcept;
 
     /// Nothing to read and not closed, as far as the kernel knows now.
-    bool looks_alive() const noexcept;
+    [[nodiscard]] bool looks_alive() const noexcept;
 
     void on_events(std::uint32_t events) override;
 
@@ -119,13 +121,17 @@ public:
     time_point lifetime_checked;
     int cancels_in_flight = 0;
 
-    const server_target& target() const noexcept { return *target_; }
+    [[nodiscard]] const server_target& target() const noexcept { return *target_; }
 
-    const std::shared_ptr<const server_target>& shared_target() const noexcept { return target_; }
+    [[nodiscard]] const std::shared_ptr<const server_target>& shared_target() const noexcept {
+        return target_;
+    }
 
-    const socket_address& address() const noexcept { return addresses_[address_index_]; }
+    [[nodiscard]] const socket_address& address() const noexcept {
+        return addresses_[address_index_];
+    }
 
-    const std::string& host() const noexcept {
+    [[nodiscard]] const std::string& host() const noexcept {
         return target_->connection->hosts[host_index_ == 0 ? 0 : host_index_ - 1].host;
     }
 
@@ -161,7 +167,7 @@ private:
     /// This address has failed: the next one, or the end.
     void attempt_failed(connect_failure why);
     void give_up(connect_failure why);
-    std::string place() const;
+    [[nodiscard]] std::string place() const;
 
     io_context* io_;
     std::shared_ptr<const server_target> target_;

@@ -1,9 +1,13 @@
-// What Asio's default loop costs per message: an echo of 1,000 messages over loopback, to be watched with
+// What Asio's default loop costs per message: an echo of 1,000 messages over loopback, to be
+// watched with
 //
-//     g++ -O2 -std=c++20 bench/asio_reads.cpp -o build/asio_reads -pthread && strace -c -f build/asio_reads
+//     g++ -O2 -std=c++20 bench/asio_reads.cpp -o build/asio_reads -pthread && strace -c -f
+//     build/asio_reads
 //
-// recvfrom calls with errors are reads that only learned EAGAIN; docs/performance.md has the outcome.
+// recvfrom calls with errors are reads that only learned EAGAIN; docs/performance.md has the
+// outcome.
 #include <boost/asio.hpp>
+
 #include <array>
 #include <thread>
 

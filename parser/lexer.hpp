@@ -35,8 +35,9 @@ public:
 private:
     void skip_blank() noexcept;
     token take(token_kind kind, std::size_t size) noexcept;
-    std::size_t quoted_size(std::size_t from, char quote, bool backslash) const noexcept;
-    std::size_t dollar_quoted_size() const noexcept;
+    [[nodiscard]] std::size_t quoted_size(std::size_t from, char quote, bool backslash)
+        const noexcept;
+    [[nodiscard]] std::size_t dollar_quoted_size() const noexcept;
 
     std::string_view rest_;
 };

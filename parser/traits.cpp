@@ -140,12 +140,12 @@ private:
         };
         const auto is = [&t](std::string_view word) { return equals_ignoring_case(t.text, word); };
         if (first_is("set")) {
-            if (position_ == 1 && is("role")) {
+            const bool is_target =
+                position_ == 1 || (position_ == 2 && equals_ignoring_case(previous_, "session"));
+            if (is_target && is("role")) {
                 found_.uncarryable = "SET ROLE";
             } else if (is("authorization")) {
                 found_.uncarryable = "SET SESSION AUTHORIZATION";
-            } else if (position_ == 2 && is("role") && equals_ignoring_case(previous_, "session")) {
-                found_.uncarryable = "SET ROLE";
             }
         } else if (first_is("prepare")) {
             if (position_ == 1 && !is("transaction")) {

@@ -29,6 +29,8 @@ public:
         std::function<void(const answer&)> done
     );
     ~auth_lookup();
+    auth_lookup(const auth_lookup&) = delete;
+    auth_lookup& operator=(const auth_lookup&) = delete;
 
     void start();
     void on_lease(backend::connection_ptr connection) override;

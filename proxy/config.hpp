@@ -128,7 +128,7 @@ public:
         const std::string& hint = {}
     );
 
-    const char* what() const noexcept override { return text_.c_str(); }
+    [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
 
 private:
     std::string text_;

@@ -69,9 +69,9 @@ public:
         const;
     void warn(std::size_t line, std::string_view sentence);
     /// Absolute; "" stays "".
-    std::string resolve(const std::string& path) const;
+    [[nodiscard]] std::string resolve(const std::string& path) const;
 
-    const std::filesystem::path& file() const noexcept { return file_; }
+    [[nodiscard]] const std::filesystem::path& file() const noexcept { return file_; }
 
     std::vector<std::string> take_warnings() { return std::move(warnings_); }
 
@@ -94,18 +94,18 @@ public:
         std::span<const std::string_view> names
     );
 
-    bool has(std::string_view key) const { return table_->contains(key); }
+    [[nodiscard]] bool has(std::string_view key) const { return table_->contains(key); }
 
-    const toml::node* find(std::string_view key) const { return table_->get(key); }
+    [[nodiscard]] const toml::node* find(std::string_view key) const { return table_->get(key); }
 
     /// The line of the key, or where it is absent the section's.
-    std::size_t line_of(std::string_view key) const;
+    [[nodiscard]] std::size_t line_of(std::string_view key) const;
 
-    std::size_t line() const noexcept { return line_; }
+    [[nodiscard]] std::size_t line() const noexcept { return line_; }
 
-    const std::string& label() const noexcept { return label_; }
+    [[nodiscard]] const std::string& label() const noexcept { return label_; }
 
-    source& from() const noexcept { return *from_; }
+    [[nodiscard]] source& from() const noexcept { return *from_; }
 
     [[noreturn]] void fail(
         std::string_view key, const std::string& message, const std::string& hint
@@ -126,7 +126,7 @@ public:
     /// A string or a list of strings.
     void read_strings(std::string_view key, std::vector<std::string>& out) const;
     /// The value of the secret that the key names; nothing where the key is absent or "".
-    std::optional<std::string> read_secret(std::string_view key) const;
+    [[nodiscard]] std::optional<std::string> read_secret(std::string_view key) const;
 
     template <class Integer>
     void read_integer(
@@ -151,7 +151,7 @@ public:
         read(key, text);
         std::array<std::string_view, Count> names{};
         std::ranges::transform(choices, names.begin(), &choice<Enum>::name);
-        const auto found = std::ranges::find(names, text);
+        const auto* const found = std::ranges::find(names, text);
         if (found == names.end()) {
             fail_choice(key, text, names);
         }
@@ -163,18 +163,19 @@ public:
     ) const;
 
     /// The table under the key, if there is one.
-    std::optional<section> child(
+    [[nodiscard]] std::optional<section> child(
         std::string_view key, std::string label, std::span<const std::string_view> names
     ) const;
     /// The tables of `[[key]]`, in the file's order.
-    std::vector<section> children(
+    [[nodiscard]] std::vector<section> children(
         std::string_view key, const std::string& label, std::span<const std::string_view> names
     ) const;
 
 private:
-    std::optional<std::int64_t> integer(std::string_view key, std::int64_t min, std::int64_t max)
-        const;
-    std::string checked_text(std::string_view key, const toml::node& node) const;
+    [[nodiscard]] std::optional<std::int64_t> integer(
+        std::string_view key, std::int64_t min, std::int64_t max
+    ) const;
+    [[nodiscard]] std::string checked_text(std::string_view key, const toml::node& node) const;
 
     source* from_;
     const toml::table* table_;

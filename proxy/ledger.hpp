@@ -66,19 +66,19 @@ struct ledger_entry {
     std::uint64_t unnamed = 0;  // of a Parse: the token of the unnamed statement that it makes
 
     /// Its reply ends with ReadyForQuery.
-    bool ends_batch() const noexcept {
+    [[nodiscard]] bool ends_batch() const noexcept {
         return is_batch_end(kind) || (kind == request::local && detail->is_deallocate);
     }
 };
 
 class ledger {
 public:
-    bool empty() const noexcept { return head_ == entries_.size(); }
+    [[nodiscard]] bool empty() const noexcept { return head_ == entries_.size(); }
 
-    std::size_t size() const noexcept { return entries_.size() - head_; }
+    [[nodiscard]] std::size_t size() const noexcept { return entries_.size() - head_; }
 
     /// How many ReadyForQuery of the server are still to come. 0: the transaction status is known.
-    std::size_t batches() const noexcept { return batches_; }
+    [[nodiscard]] std::size_t batches() const noexcept { return batches_; }
 
     ledger_entry& front() noexcept { return entries_[head_]; }
 

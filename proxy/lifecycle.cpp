@@ -227,7 +227,7 @@ private:
         return status;
     }
 
-    duration drain_timeout() const {
+    [[nodiscard]] duration drain_timeout() const {
         duration longest{0};
         for (const auto& route : runtime_->config().routes) {
             longest = std::max(longest, route->drain_timeout);

@@ -15,6 +15,8 @@ class listener final : public backend::event_handler {
 public:
     listener(worker& owner, backend::event_loop& loop, int fd, bool is_local);
     ~listener();
+    listener(const listener&) = delete;
+    listener& operator=(const listener&) = delete;
 
     void on_events(std::uint32_t events) override;
 

@@ -57,7 +57,7 @@ public:
 
     value(const std::vector<std::string>& texts) noexcept : data_{list{texts}} {}
 
-    const storage& data() const noexcept { return data_; }
+    [[nodiscard]] const storage& data() const noexcept { return data_; }
 
 private:
     storage data_;

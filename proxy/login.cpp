@@ -27,6 +27,8 @@ login::login(session& owner, worker& home, std::string address, bool is_local)
 login::~login() {
     *alive_ = false;
     if (plain_password_) {
+        // NOLINTNEXTLINE(clang-analyzer-cplusplus.InnerPointer): the pointer is made in this very
+        // call
         OPENSSL_cleanse(plain_password_->data(), plain_password_->size());
     }
 }

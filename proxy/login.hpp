@@ -38,13 +38,15 @@ public:
     void on_auth_bytes(std::string_view bytes);
     void on_tls_ready();
 
-    const std::string& user() const noexcept { return user_; }
+    [[nodiscard]] const std::string& user() const noexcept { return user_; }
 
-    const std::string& database() const noexcept { return database_; }
+    [[nodiscard]] const std::string& database() const noexcept { return database_; }
 
-    const std::string& address() const noexcept { return address_; }
+    [[nodiscard]] const std::string& address() const noexcept { return address_; }
 
-    const rewrite::parameter_set& startup_parameters() const noexcept { return parameters_; }
+    [[nodiscard]] const rewrite::parameter_set& startup_parameters() const noexcept {
+        return parameters_;
+    }
 
     /// What to send before AuthenticationOk: NegotiateProtocolVersion has been sent; the SASL
     /// outcome has not.

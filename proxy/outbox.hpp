@@ -34,9 +34,9 @@ public:
         return side_;
     }
 
-    std::string_view data() const noexcept { return side_.empty() ? direct_ : side_; }
+    [[nodiscard]] std::string_view data() const noexcept { return side_.empty() ? direct_ : side_; }
 
-    bool empty() const noexcept { return direct_.empty() && side_.empty(); }
+    [[nodiscard]] bool empty() const noexcept { return direct_.empty() && side_.empty(); }
 
     void clear() {
         direct_ = {};

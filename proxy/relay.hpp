@@ -96,10 +96,10 @@ public:
     /// be given again, first, together with what follows.
     std::size_t on_client(std::string_view in, outbox& to_server, outbox& to_client);
 
-    demand demanded() const noexcept { return demand_; }
+    [[nodiscard]] demand demanded() const noexcept { return demand_; }
 
     /// For demand::fatal: what to tell the client before it is closed.
-    const wire::report& fatal() const noexcept { return fatal_; }
+    [[nodiscard]] const wire::report& fatal() const noexcept { return fatal_; }
 
     /// `lost`: the server has said that it ends (fatal_body() holds its words); `broken`: it does
     /// not keep the protocol.
@@ -113,50 +113,54 @@ public:
     /// The server connection as it is left behind; null when there was none.
     server_state* detach() noexcept;
 
-    bool has_server() const noexcept { return server_ != nullptr; }
+    [[nodiscard]] bool has_server() const noexcept { return server_ != nullptr; }
 
-    bool is_blocked() const noexcept { return blocked_; }
+    [[nodiscard]] bool is_blocked() const noexcept { return blocked_; }
 
     /// The next message can only be understood when all before it are answered.
-    bool is_stalled() const noexcept { return stalled_; }
+    [[nodiscard]] bool is_stalled() const noexcept { return stalled_; }
 
-    bool may_release() const noexcept;
+    [[nodiscard]] bool may_release() const noexcept;
     /// In the middle of something that a new lease could not go on with.
-    bool is_doubtful() const noexcept;
+    [[nodiscard]] bool is_doubtful() const noexcept;
 
     /// The server is working on something of this client's.
-    bool is_busy() const noexcept {
+    [[nodiscard]] bool is_busy() const noexcept {
         return server_ != nullptr && (!server_->requests.empty() || open_batch_);
     }
 
-    bool in_transaction() const noexcept { return server_ != nullptr && server_->status != 'I'; }
+    [[nodiscard]] bool in_transaction() const noexcept {
+        return server_ != nullptr && server_->status != 'I';
+    }
 
-    bool is_pinned() const noexcept { return rare_ && !rare_->pinned_by.empty(); }
+    [[nodiscard]] bool is_pinned() const noexcept { return rare_ && !rare_->pinned_by.empty(); }
 
     /// The client has been sent the beginning of a message, and not its end.
-    bool is_mid_message() const noexcept {
+    [[nodiscard]] bool is_mid_message() const noexcept {
         return server_ != nullptr && server_->stream_left > 0 && !server_->stream_swallowed;
     }
 
     /// The server connection is the session's own: without it the session cannot go on.
-    bool carries_state() const noexcept { return !renames() || is_pinned(); }
+    [[nodiscard]] bool carries_state() const noexcept { return !renames() || is_pinned(); }
 
-    bool may_have_state() const noexcept { return suspect_ || is_pinned(); }
+    [[nodiscard]] bool may_have_state() const noexcept { return suspect_ || is_pinned(); }
 
     /// Setup failed: the server does not take the session's parameters.
-    const std::optional<std::string>& setup_error() const noexcept { return setup_error_; }
+    [[nodiscard]] const std::optional<std::string>& setup_error() const noexcept {
+        return setup_error_;
+    }
 
     /// The server connection is gone. Tells the client where something was under way.
     loss server_lost(const wire::report& why, outbox& to_client);
     /// No server can be had for the message that waits: it fails, and the session goes on.
     void fail_waiting(wire::report why);
 
-    const rewrite::parameter_set_ptr& reported() const noexcept { return reported_; }
+    [[nodiscard]] const rewrite::parameter_set_ptr& reported() const noexcept { return reported_; }
 
     void set_reported(rewrite::parameter_set_ptr reported) { reported_ = std::move(reported); }
 
     /// The body of the server's FATAL.
-    const std::string& fatal_body() const noexcept { return fatal_body_; }
+    [[nodiscard]] const std::string& fatal_body() const noexcept { return fatal_body_; }
 
 private:
     /// What most sessions never need.
@@ -177,14 +181,14 @@ private:
         std::string_view whole;  // header and as much of the body as is there
         std::size_t total;
 
-        bool complete() const noexcept { return whole.size() == total; }
+        [[nodiscard]] bool complete() const noexcept { return whole.size() == total; }
 
-        std::string_view body() const noexcept;
+        [[nodiscard]] std::string_view body() const noexcept;
     };
 
     enum class taken { all, more_bytes, stop };
 
-    bool renames() const noexcept { return settings_.mode != pool_mode::session; }
+    [[nodiscard]] bool renames() const noexcept { return settings_.mode != pool_mode::session; }
 
     rare_state& rare();
     bool check_header(char type, std::uint32_t length);
@@ -205,7 +209,7 @@ private:
     bool refuses(const parser::text_traits& traits, request kind, outbox& to_server);
     void keep_for_repeat(bool from_its_start, std::string_view sent);
     bool repeat_batch(outbox& to_server);
-    bool is_barrier(const parser::text_traits& traits) const noexcept;
+    [[nodiscard]] bool is_barrier(const parser::text_traits& traits) const noexcept;
     void deallocate_locally(const std::string& name, outbox& to_client);
     void parse_unnamed(
         const client_view& m,
@@ -228,8 +232,9 @@ private:
         outbox& to_server
     );
     void emit(std::string_view whole, bool swallowed, outbox& to_client);
-    std::string_view client_name_for(std::string_view server_name, const ledger_entry& failed)
-        const;
+    [[nodiscard]] std::string_view client_name_for(
+        std::string_view server_name, const ledger_entry& failed
+    ) const;
     bool on_error(
         std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server
     );

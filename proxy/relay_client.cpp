@@ -169,8 +169,6 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
             case cm::copy_done:
             case cm::copy_fail:
                 // The COPY they belong to has ended: PostgreSQL ignores them, too.
-                drop(m);
-                return taken::all;
             case cm::flush:
                 drop(m);
                 return taken::all;
@@ -385,7 +383,7 @@ bool relay::refuses(const parser::text_traits& traits, request kind, outbox& to_
              .message = std::string{traits.uncarryable} +
                         " cannot be carried to another server connection",
              .detail = {},
-             .hint = "Use a route with pool_mode = \"session\" or session_state = \"pin\"."},
+             .hint = R"(Use a route with pool_mode = "session" or session_state = "pin".)"},
             kind,
             to_server
         );

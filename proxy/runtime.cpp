@@ -111,7 +111,7 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
         }
         users_.emplace(name, std::move(user));
     }
-}
+}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): the patterns belong to patterns_
 
 runtime::~runtime() = default;
 

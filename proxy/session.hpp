@@ -28,10 +28,12 @@ class session final : public backend::event_handler,
 public:
     session(worker& owner, std::uint64_t id, int fd, const backend::socket_address& from);
     ~session();
+    session(const session&) = delete;
+    session& operator=(const session&) = delete;
 
     void start();
 
-    std::uint64_t id() const noexcept { return id_; }
+    [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
 
     void on_events(std::uint32_t events) override;
     void on_server_events(backend::server_connection& connection, std::uint32_t events) override;
@@ -66,7 +68,7 @@ private:
     void on_client_bytes(std::string_view bytes);
     void on_client_closed();
     void client_gone(std::string_view cause);
-    bool should_pause() const noexcept;
+    [[nodiscard]] bool should_pause() const noexcept;
     void probe_client();
     bool send_to_client(std::string_view bytes);
     void fatal(const wire::report& why);
@@ -96,7 +98,7 @@ private:
     void on_timer();
     void note_activity();
     void cancel_finished();
-    wire::report server_gone_report(const std::string& cause) const;
+    [[nodiscard]] wire::report server_gone_report(const std::string& cause) const;
 
     worker& owner_;
     const std::uint64_t id_;

@@ -193,7 +193,7 @@ rewrite::parameter_set without_application_name(const rewrite::parameter_set& st
 std::string shared_profile_key(const std::string& pool, const rewrite::parameter_set& startup) {
     std::string key = pool;
     for (const auto& [name, value] : startup.items()) {
-        key += '\0' + name + '\0' + value;
+        key.append(1, '\0').append(name).append(1, '\0').append(value);
     }
     return key;
 }
@@ -350,7 +350,7 @@ void worker::forget_key(wire::backend_key_data key) {
     keys_.erase(key_of(key));
 }
 
-void worker::cancel_here(wire::cancel_request request, std::function<void()> finished) {
+void worker::cancel_here(wire::cancel_request request, const std::function<void()>& finished) {
     const auto it = keys_.find(key_of({request.process_id, request.secret}));
     auto* const target = it == keys_.end() ? nullptr : find_session(it->second);
     if (target == nullptr || !target->cancel_statement(finished)) {

@@ -40,6 +40,8 @@ class worker final : public backend::pool_hooks {
 public:
     worker(std::size_t index, shared_state& shared, runtime_ptr runtime);
     ~worker();
+    worker(const worker&) = delete;
+    worker& operator=(const worker&) = delete;
 
     void listen_on(int fd, bool is_local);
     void start();
@@ -118,7 +120,7 @@ private:
         const std::string& login_role
     );
     void configure(pool_entry& entry, const resolved_route& route);
-    void cancel_here(wire::cancel_request request, std::function<void()> finished);
+    void cancel_here(wire::cancel_request request, const std::function<void()>& finished);
     void tick();
     void stop_if_empty();
 

@@ -22,19 +22,19 @@ class parameter_set {
 public:
     using item = std::pair<std::string, std::string>;
 
-    const std::vector<item>& items() const noexcept { return items_; }
+    [[nodiscard]] const std::vector<item>& items() const noexcept { return items_; }
 
-    bool empty() const noexcept { return items_.empty(); }
+    [[nodiscard]] bool empty() const noexcept { return items_.empty(); }
 
-    const std::string* find(std::string_view name) const noexcept;
+    [[nodiscard]] const std::string* find(std::string_view name) const noexcept;
     void set(std::string_view name, std::string_view value);
     void erase(std::string_view name);
 
     bool operator==(const parameter_set&) const = default;
 
-    std::size_t hash() const noexcept;
+    [[nodiscard]] std::size_t hash() const noexcept;
     /// Of what can change the meaning of an SQL text: application_name does not.
-    std::size_t parsing_hash() const noexcept;
+    [[nodiscard]] std::size_t parsing_hash() const noexcept;
 
 private:
     std::vector<item> items_;

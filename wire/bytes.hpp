@@ -72,11 +72,11 @@ public:
         return all;
     }
 
-    std::size_t remaining() const noexcept { return rest_.size(); }
+    [[nodiscard]] std::size_t remaining() const noexcept { return rest_.size(); }
 
-    bool failed() const noexcept { return failed_; }
+    [[nodiscard]] bool failed() const noexcept { return failed_; }
 
-    boost::system::error_code finish() const noexcept {
+    [[nodiscard]] boost::system::error_code finish() const noexcept {
         if (failed_) {
             return wire_errc::truncated;
         }

@@ -57,7 +57,9 @@ struct report_view {
     std::string_view hint;
     std::string_view routine;
 
-    bool is_fatal() const noexcept { return severity == "FATAL" || severity == "PANIC"; }
+    [[nodiscard]] bool is_fatal() const noexcept {
+        return severity == "FATAL" || severity == "PANIC";
+    }
 };
 
 /// Errors: truncated (no end), trailing_bytes.

@@ -103,14 +103,12 @@ std::variant<std::vector<option_setting>, options_error> parse_startup_options(s
         const std::string& word = words[i];
         std::string_view assignment;
         const bool is_long = word.starts_with("--") && word.size() > 2;
-        if (is_long) {
-            assignment = std::string_view{word}.substr(2);
-        } else if (word == "-c") {
+        if (word == "-c") {
             if (i + 1 == words.size()) {
                 return options_error{"option requires an argument -- 'c'"};
             }
             assignment = words[++i];
-        } else if (word.starts_with("-c")) {
+        } else if (is_long || word.starts_with("-c")) {
             assignment = std::string_view{word}.substr(2);
         } else {
             return options_error{"invalid command-line argument for server process: " + word};

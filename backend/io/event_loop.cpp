@@ -42,7 +42,7 @@ event_loop::~event_loop() {
     ::close(epoll_fd_);
 }
 
-void event_loop::add(int fd, std::uint32_t events, event_handler& handler) {
+void event_loop::add(int fd, std::uint32_t events, event_handler& handler) const {
     epoll_event event{};
     event.events = events;
     event.data.ptr = &handler;
@@ -51,7 +51,7 @@ void event_loop::add(int fd, std::uint32_t events, event_handler& handler) {
     }
 }
 
-void event_loop::modify(int fd, std::uint32_t events, event_handler& handler) noexcept {
+void event_loop::modify(int fd, std::uint32_t events, event_handler& handler) const noexcept {
     epoll_event event{};
     event.events = events;
     event.data.ptr = &handler;

@@ -1,8 +1,8 @@
 // One level-triggered epoll loop: sockets, timers, and work posted from other threads.
 //
-// Ours, because the order of a batch matters (see `first` below), because a session has no pending operation objects
-// while it is idle, and because a readiness event should cost one read and one write and nothing else. Asio was measured
-// first: docs/performance.md.
+// Ours, because the order of a batch matters (see `first` below), because a session has no pending
+// operation objects while it is idle, and because a readiness event should cost one read and one
+// write and nothing else. Asio was measured first: docs/performance.md.
 //
 // Invariants
 //   - everything but post() and stop() is called on the loop's own thread;
@@ -31,6 +31,8 @@ public:
     event_handler() = default;
     event_handler(const event_handler&) = delete;
     event_handler& operator=(const event_handler&) = delete;
+    event_handler(event_handler&&) = delete;
+    event_handler& operator=(event_handler&&) = delete;
 
     /// `events`: EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR.
     virtual void on_events(std::uint32_t events) = 0;
@@ -57,9 +59,9 @@ public:
     void start(event_loop& loop, time_point when, callback call, void* context);
     void cancel() noexcept;
 
-    bool running() const noexcept { return index_ != none; }
+    [[nodiscard]] bool running() const noexcept { return index_ != none; }
 
-    time_point when() const noexcept { return when_; }
+    [[nodiscard]] time_point when() const noexcept { return when_; }
 
 private:
     friend class event_loop;
@@ -80,8 +82,8 @@ public:
     event_loop(const event_loop&) = delete;
     event_loop& operator=(const event_loop&) = delete;
 
-    void add(int fd, std::uint32_t events, event_handler& handler);
-    void modify(int fd, std::uint32_t events, event_handler& handler) noexcept;
+    void add(int fd, std::uint32_t events, event_handler& handler) const;
+    void modify(int fd, std::uint32_t events, event_handler& handler) const noexcept;
     void remove(int fd, event_handler& handler) noexcept;
 
     /// Runs `work` on the loop's thread, in the order of posting. Any thread.
@@ -91,7 +93,7 @@ public:
     void defer(std::function<void()> work) { deferred_.push_back(std::move(work)); }
 
     /// The time when the batch under way began.
-    time_point now() const noexcept { return now_; }
+    [[nodiscard]] time_point now() const noexcept { return now_; }
 
     void run();
     /// Any thread.
@@ -106,7 +108,7 @@ private:
     void sift_up(std::uint32_t index) noexcept;
     void sift_down(std::uint32_t index) noexcept;
     void place(timer* t, std::uint32_t index) noexcept;
-    int timeout_ms() const noexcept;
+    [[nodiscard]] int timeout_ms() const noexcept;
     void run_timers();
     void run_posted();
     void run_deferred();

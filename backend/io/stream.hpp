@@ -46,23 +46,23 @@ public:
 
     ~stream() { close(); }
 
-    int fd() const noexcept { return fd_; }
+    [[nodiscard]] int fd() const noexcept { return fd_; }
 
-    bool is_open() const noexcept { return fd_ >= 0; }
+    [[nodiscard]] bool is_open() const noexcept { return fd_ >= 0; }
 
     /// Begins to watch for reading. Throws std::system_error.
     void attach(event_loop& loop, event_handler& handler);
     /// Ends it; the socket can then be given to another loop.
     void detach() noexcept;
 
-    bool is_attached() const noexcept { return loop_ != nullptr; }
+    [[nodiscard]] bool is_attached() const noexcept { return loop_ != nullptr; }
 
     void close() noexcept;
 
     /// Reading is on after attach(). With both off the socket still reports errors and hang-ups.
     void set_reading(bool on) noexcept;
 
-    bool reading() const noexcept { return reading_; }
+    [[nodiscard]] bool reading() const noexcept { return reading_; }
 
     /// While a connect() is under way: wait for writability, too.
     void set_writing(bool on) noexcept;
@@ -95,12 +95,14 @@ public:
     /// close_notify, as far as it can be sent at once; then the end of what we send.
     void shut_down(io_scratch& scratch) noexcept;
 
-    bool has_pending() const noexcept { return pending_at_ < pending_.size(); }
+    [[nodiscard]] bool has_pending() const noexcept { return pending_at_ < pending_.size(); }
 
-    std::size_t pending_bytes() const noexcept { return pending_.size() - pending_at_; }
+    [[nodiscard]] std::size_t pending_bytes() const noexcept {
+        return pending_.size() - pending_at_;
+    }
 
     /// errno of the last failure; 0 when TLS failed.
-    int error() const noexcept { return error_; }
+    [[nodiscard]] int error() const noexcept { return error_; }
 
 private:
     void update() noexcept;

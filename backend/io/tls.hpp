@@ -71,9 +71,9 @@ public:
     void close(std::string& out);
 
     /// The common name of the peer's verified certificate; "" without one.
-    std::string peer_common_name() const;
+    [[nodiscard]] std::string peer_common_name() const;
 
-    const char* version() const noexcept { return SSL_get_version(ssl_.get()); }
+    [[nodiscard]] const char* version() const noexcept { return SSL_get_version(ssl_.get()); }
 
 private:
     struct ssl_deleter {
@@ -83,7 +83,7 @@ private:
     struct bio_access;
     friend struct bio_access;
 
-    state translate(int rc) const noexcept;
+    [[nodiscard]] state translate(int rc) const noexcept;
 
     std::unique_ptr<SSL, ssl_deleter> ssl_;
     std::string_view in_;

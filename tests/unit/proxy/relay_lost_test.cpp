@@ -1,4 +1,5 @@
-// The relay when its server connection is gone: who is told what, and that nothing is ever sent twice.
+// The relay when its server connection is gone: who is told what, and that nothing is ever sent
+// twice.
 #include "tests/support/relay_world.hpp"
 
 #include <catch2/catch.hpp>
@@ -19,6 +20,10 @@ void goes_on(relay_world& world, test_client& client) {
     client.send(query("afterwards"));
     CHECK(other.got() == "Query(afterwards)");
     other.reply(complete("SELECT 1") + ready());
+    // It may ask for state that went with the lost connection.
+    if (other.got() == "Query(<inspection>)") {
+        other.reply(complete("SELECT 0") + ready());
+    }
     CHECK(client.got() == "Complete(SELECT 1) Ready(I)");
     CHECK(other.is_idle());
 }
@@ -95,7 +100,9 @@ TEST_CASE("lost after an error and before the Sync: no second error", "[proxy][r
     goes_on(world, client);
 }
 
-TEST_CASE("lost with the Sync of a failed batch under way: no second error", "[proxy][relay][lost]") {
+TEST_CASE(
+    "lost with the Sync of a failed batch under way: no second error", "[proxy][relay][lost]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -138,7 +145,9 @@ TEST_CASE("lost in a transaction that idles: the next statement is told", "[prox
     goes_on(world, client);
 }
 
-TEST_CASE("lost in the middle of a message: there is no place for an error", "[proxy][relay][lost]") {
+TEST_CASE(
+    "lost in the middle of a message: there is no place for an error", "[proxy][relay][lost]"
+) {
     relay_world world{0};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -149,7 +158,10 @@ TEST_CASE("lost in the middle of a message: there is no place for an error", "[p
     CHECK(client.lose_server() == loss::close_client);
 }
 
-TEST_CASE("lost during the setup: the statement was not sent, another connection will do", "[proxy][relay][lost]") {
+TEST_CASE(
+    "lost during the setup: the statement was not sent, another connection will do",
+    "[proxy][relay][lost]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -193,7 +205,9 @@ TEST_CASE("what waits for a question that is lost goes on", "[proxy][relay][lost
     CHECK(other.got() == "Query(select 1)");
 }
 
-TEST_CASE("lost in a COPY in: what the client still sends belongs to nobody", "[proxy][relay][lost]") {
+TEST_CASE(
+    "lost in a COPY in: what the client still sends belongs to nobody", "[proxy][relay][lost]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -212,7 +226,10 @@ TEST_CASE("lost in a COPY in of the extended protocol", "[proxy][relay][lost]") 
     auto& server = world.add_server();
     auto& client = world.add_client();
     const bool early_sync = GENERATE(false, true);
-    client.send(parse("", "copy t from stdin") + bind_to("", "") + execute() + (early_sync ? sync_message() : ""));
+    client.send(
+        parse("", "copy t from stdin") + bind_to("", "") + execute() +
+        (early_sync ? sync_message() : "")
+    );
     server.reply(parse_complete() + bind_complete() + copy_in());
     client.send(copy_data("a"));
     CHECK(client.lose_server() == loss::told);
@@ -221,7 +238,10 @@ TEST_CASE("lost in a COPY in of the extended protocol", "[proxy][relay][lost]") 
     goes_on(world, client);
 }
 
-TEST_CASE("lost with names in flight: those that the server never confirmed are gone", "[proxy][relay][lost]") {
+TEST_CASE(
+    "lost with names in flight: those that the server never confirmed are gone",
+    "[proxy][relay][lost]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -237,7 +257,10 @@ TEST_CASE("lost with names in flight: those that the server never confirmed are 
     CHECK(other.got() == "Parse(signalbox_1,select 1) Bind(,signalbox_1) Sync");
 }
 
-TEST_CASE("lost in the middle of a message of the client's: the rest of it is dropped", "[proxy][relay][lost]") {
+TEST_CASE(
+    "lost in the middle of a message of the client's: the rest of it is dropped",
+    "[proxy][relay][lost]"
+) {
     relay_world world{0};
     auto& server = world.add_server();
     auto& client = world.add_client();

@@ -1,4 +1,5 @@
-// The relay and session state: parameters that follow their session, the question about state, pinning.
+// The relay and session state: parameters that follow their session, the question about state,
+// pinning.
 #include "tests/support/relay_world.hpp"
 
 #include <catch2/catch.hpp>
@@ -10,11 +11,15 @@ namespace {
 
 #define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
 
-std::string answered(const std::string& rows) { return rows + complete("SELECT") + ready(); }
+std::string answered(const std::string& rows) {
+    return rows + complete("SELECT") + ready();
+}
 
 }  // namespace
 
-TEST_CASE("the session's parameters are set before its first statement", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "the session's parameters are set before its first statement", "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -45,12 +50,16 @@ TEST_CASE("the session's parameters are set before its first statement", "[proxy
     }
 }
 
-TEST_CASE("messages that came before the setup was done wait behind it", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "messages that came before the setup was done wait behind it", "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
     client.relay.set_startup(world.parameters({{"a", "1"}}));
-    client.send(parse("", "select 1") + bind_to("", "") + execute() + sync_message() + query("select 2"));
+    client.send(
+        parse("", "select 1") + bind_to("", "") + execute() + sync_message() + query("select 2")
+    );
     server.got();
     server.reply(answered(row({"1"})));
     CHECK(server.got() == "Parse(,select 1) Bind(,) Execute() Sync Query(select 2)");
@@ -69,22 +78,33 @@ TEST_CASE("a setup that the server refuses ends the session's hope", "[proxy][re
     CHECK(client.got().empty());
 }
 
-TEST_CASE("a client is told what another server connection reports differently", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "a client is told what another server connection reports differently",
+    "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
     client.relay.set_reported(world.parameters({{"TimeZone", "UTC"}, {"server_version", "15"}}));
-    server.state.reported = world.parameters({{"TimeZone", "CET"}, {"server_version", "15"}, {"in_hot_standby", "off"}});
+    server.state.reported =
+        world.parameters({{"TimeZone", "CET"}, {"server_version", "15"}, {"in_hot_standby", "off"}}
+        );
     client.send(query("select 1"));
     CHECK(client.got() == "Status(in_hot_standby=off) Status(TimeZone=CET)");
     server.reply(complete("SELECT 1") + ready());
     client.send(query("select 2"));
     server.reply(status("TimeZone", "EST") + complete("SELECT 1") + ready());
-    CHECK(client.got() == "Complete(SELECT 1) Ready(I) Status(TimeZone=EST) Complete(SELECT 1) Ready(I)");
+    CHECK(
+        client.got() ==
+        "Complete(SELECT 1) Ready(I) Status(TimeZone=EST) Complete(SELECT 1) Ready(I)"
+    );
     CHECK(*client.relay.reported()->find("TimeZone") == "EST");
 }
 
-TEST_CASE("what the setup reports reaches the client once, before its statement's reply", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "what the setup reports reaches the client once, before its statement's reply",
+    "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -137,7 +157,9 @@ TEST_CASE("inside a transaction nothing is asked; at its end it is", "[proxy][re
     CHECK(server.is_idle());
 }
 
-TEST_CASE("SET LOCAL, and a SET whose batch goes on, ask for nothing yet", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "SET LOCAL, and a SET whose batch goes on, ask for nothing yet", "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -161,10 +183,12 @@ TEST_CASE("statements that may leave state are asked about", "[proxy][relay][par
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
+
     struct sample {
         const char* sql;
         const char* tag;
     };
+
     const auto each = GENERATE(
         sample{"select set_config('a', 'b', false)", "SELECT 1"},
         sample{"select pg_advisory_lock(1)", "SELECT 1"},
@@ -195,7 +219,10 @@ TEST_CASE("custom parameters are asked for by name", "[proxy][relay][parameters]
     CHECK(server.received.find("(VALUES (E'my.x'))") != std::string::npos);
 }
 
-TEST_CASE("state that cannot be carried pins the session, and one notice says so", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "state that cannot be carried pins the session, and one notice says so",
+    "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -204,7 +231,8 @@ TEST_CASE("state that cannot be carried pins the session, and one notice says so
     server.reply(answered(row({"temporary object", "t", ""})));
     CHECK(
         client.got() ==
-        "Complete(CREATE TABLE) NOTICE(00000 this session keeps its server connection: temporary object \"t\") Ready(I)"
+        "Complete(CREATE TABLE) NOTICE(00000 this session keeps its server connection: temporary "
+        "object \"t\") Ready(I)"
     );
     CHECK(client.relay.is_pinned());
     CHECK(client.relay.carries_state());
@@ -222,7 +250,10 @@ TEST_CASE("state that cannot be carried pins the session, and one notice says so
     CHECK_FALSE(client.relay.is_pinned());
 }
 
-TEST_CASE("LISTEN pins without a notice, and notifications come while the session is idle", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "LISTEN pins without a notice, and notifications come while the session is idle",
+    "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -241,7 +272,9 @@ TEST_CASE("LISTEN pins without a notice, and notifications come while the sessio
     CHECK(server.is_idle());
 }
 
-TEST_CASE("an inspection that fails pins: what there is, is not known", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "an inspection that fails pins: what there is, is not known", "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -276,7 +309,10 @@ TEST_CASE("set_config() with a name that is not known pins", "[proxy][relay][par
     CHECK_FALSE(server.is_idle());
 }
 
-TEST_CASE("RESET goes back to the startup packet's values before the client is told", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "RESET goes back to the startup packet's values before the client is told",
+    "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS, GENERATE(pool_mode::transaction, pool_mode::session)};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -300,7 +336,10 @@ TEST_CASE("RESET goes back to the startup packet's values before the client is t
     CHECK(server.got() == "Query(select 1)");
 }
 
-TEST_CASE("a statement that is parsed under other parameters is another statement", "[proxy][relay][parameters]") {
+TEST_CASE(
+    "a statement that is parsed under other parameters is another statement",
+    "[proxy][relay][parameters]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& german = world.add_client();
@@ -312,5 +351,7 @@ TEST_CASE("a statement that is parsed under other parameters is another statemen
     server.got();
     other.send(parse("s", "select date '1.2.3'") + sync_message());
     server.reply(complete("RESET") + ready());
-    CHECK(server.got() == "Query(RESET \"datestyle\";) Parse(signalbox_2,select date '1.2.3') Sync");
+    CHECK(
+        server.got() == "Query(RESET \"datestyle\";) Parse(signalbox_2,select date '1.2.3') Sync"
+    );
 }

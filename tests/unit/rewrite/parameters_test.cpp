@@ -113,10 +113,21 @@ TEST_CASE("names are compared in lower case", "[rewrite][parameters]") {
 }
 
 TEST_CASE("the restoration names every startup parameter, quoted", "[rewrite][parameters]") {
-    CHECK(restore_startup_sql({}).empty());
-    const auto sql = restore_startup_sql(set_of({{"a", "it's"}, {"b", "2"}}));
+    CHECK(restore_startup_sql({}, {}).empty());
+    const auto sql = restore_startup_sql(set_of({{"a", "it's"}, {"b", "2"}}), {});
     CHECK(sql.find("(VALUES (E'a', E'it''s'), (E'b', E'2')) v(n, s)") != std::string::npos);
     CHECK(sql.starts_with("SELECT pg_catalog.set_config(v.n, v.s, false) FROM "));
+}
+
+TEST_CASE("the restoration of what is known to be reset is exact", "[rewrite][parameters]") {
+    const auto startup = set_of({{"a", "1"}, {"b", "2"}});
+    CHECK(restore_startup_sql(startup, "a") == "SELECT pg_catalog.set_config(E'a', E'1', false)");
+    CHECK(restore_startup_sql(startup, "c").empty());
+    CHECK(restore_startup_sql({}, "*").empty());
+    CHECK(
+        restore_startup_sql(startup, "*") ==
+        "SELECT pg_catalog.set_config(E'a', E'1', false), pg_catalog.set_config(E'b', E'2', false)"
+    );
 }
 
 TEST_CASE("the inspection asks for custom parameters by name", "[rewrite][parameters]") {
