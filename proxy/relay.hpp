@@ -99,7 +99,7 @@ public:
     [[nodiscard]] demand demanded() const noexcept { return demand_; }
 
     /// For demand::fatal: what to tell the client before it is closed.
-    [[nodiscard]] const wire::report& fatal() const noexcept { return fatal_; }
+    [[nodiscard]] const wire::report& fatal() const noexcept { return trouble_->fatal; }
 
     /// `lost`: the server has said that it ends (fatal_body() holds its words); `broken`: it does
     /// not keep the protocol.
@@ -146,8 +146,8 @@ public:
     [[nodiscard]] bool may_have_state() const noexcept { return suspect_ || is_pinned(); }
 
     /// Setup failed: the server does not take the session's parameters.
-    [[nodiscard]] const std::optional<std::string>& setup_error() const noexcept {
-        return setup_error_;
+    [[nodiscard]] const std::string* setup_error() const noexcept {
+        return trouble_ && trouble_->setup_error ? &*trouble_->setup_error : nullptr;
     }
 
     /// The server connection is gone. Tells the client where something was under way.
@@ -160,7 +160,9 @@ public:
     void set_reported(rewrite::parameter_set_ptr reported) { reported_ = std::move(reported); }
 
     /// The body of the server's FATAL.
-    [[nodiscard]] const std::string& fatal_body() const noexcept { return fatal_body_; }
+    [[nodiscard]] std::string_view fatal_body() const noexcept {
+        return trouble_ ? std::string_view{trouble_->fatal_body} : std::string_view{};
+    }
 
 private:
     /// What most sessions never need.
@@ -174,6 +176,14 @@ private:
         std::string reset_target;  // of the last RESET
         rewrite::session_state inspected;
         std::string inspection_error;
+    };
+
+    /// What has gone wrong; most sessions end without any.
+    struct trouble {
+        wire::report fatal;
+        std::optional<std::string> setup_error;
+        std::optional<wire::report> lost;  // to be told with the client's next request
+        std::string fatal_body;
     };
 
     struct client_view {
@@ -191,6 +201,10 @@ private:
     [[nodiscard]] bool renames() const noexcept { return settings_.mode != pool_mode::session; }
 
     rare_state& rare();
+    trouble& in_trouble();
+
+    [[nodiscard]] bool has_lost() const noexcept { return trouble_ && trouble_->lost; }
+
     bool check_header(char type, std::uint32_t length);
     bool protocol_error(std::string message);
     taken on_message(const client_view& m, outbox& to_server, outbox& to_client);
@@ -273,10 +287,7 @@ private:
     bool reset_seen_ = false;
     bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
     demand demand_ = demand::nothing;
-    wire::report fatal_;
-    std::optional<std::string> setup_error_;
-    std::optional<wire::report> lost_;  // to be told with the client's next request
-    std::string fatal_body_;
+    std::unique_ptr<trouble> trouble_;
 };
 
 }  // namespace signalbox::proxy

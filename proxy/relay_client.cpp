@@ -12,11 +12,9 @@ namespace cm = wire::client_message;
 
 namespace {
 
-/// A named statement is kept as a whole, to be parsed again elsewhere.
+/// A named statement is kept as a whole, to be parsed again elsewhere. (The unnamed one up to
+/// max_inspected_bytes.)
 constexpr std::size_t max_kept_statement_bytes = std::size_t{16} << 20U;
-/// The unnamed statement is kept only up to this; beyond, it keeps the server connection.
-constexpr std::size_t max_kept_unnamed_bytes = std::size_t{1} << 20U;
-
 /// PostgreSQL drops the unnamed statement at every simple Query.
 constexpr std::uint64_t no_statement = 0;
 
@@ -45,6 +43,13 @@ relay::rare_state& relay::rare() {
     return *rare_;
 }
 
+relay::trouble& relay::in_trouble() {
+    if (!trouble_) {
+        trouble_ = std::make_unique<trouble>();
+    }
+    return *trouble_;
+}
+
 void relay::set_startup(rewrite::parameter_set_ptr startup) {
     for (const auto& [name, value] : startup->items()) {
         if (name.find('.') != std::string::npos) {
@@ -56,7 +61,7 @@ void relay::set_startup(rewrite::parameter_set_ptr startup) {
 }
 
 bool relay::protocol_error(std::string message) {
-    fatal_ = {
+    in_trouble().fatal = {
         .severity = "FATAL",
         .sqlstate = std::string{wire::sqlstate::protocol_violation},
         .message = std::move(message),
@@ -77,8 +82,8 @@ bool relay::check_header(char type, std::uint32_t length) {
     }
     if (length > settings_.max_message_size) {
         protocol_error("message of " + std::to_string(length) + " bytes is too long");
-        fatal_.hint = "The limit is max_message_size in the section [listen].";
-        fatal_.sqlstate = wire::sqlstate::program_limit_exceeded;
+        in_trouble().fatal.hint = "The limit is max_message_size in the section [listen].";
+        in_trouble().fatal.sqlstate = wire::sqlstate::program_limit_exceeded;
         return false;
     }
     return true;
@@ -173,7 +178,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
                 drop(m);
                 return taken::all;
             case cm::sync:
-                if (!lost_ && m.total == wire::header_bytes) {
+                if (!has_lost() && m.total == wire::header_bytes) {
                     wire::write_ready_for_query(to_client.copied(), 'I');
                     drop(m);
                     return taken::all;
@@ -182,7 +187,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
             default:
                 break;
         }
-        if (lost_) {
+        if (has_lost()) {
             return on_failed(m, to_client);
         }
         demand_ = demand::server;
@@ -236,8 +241,8 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
 
 /// The request that meets the news of a failure: it is answered here and reaches no server.
 relay::taken relay::on_failed(const client_view& m, outbox& to_client) {
-    wire::write_error_response(to_client.copied(), *lost_);
-    lost_.reset();
+    wire::write_error_response(to_client.copied(), *trouble_->lost);
+    trouble_->lost.reset();
     if (m.type == cm::query || m.type == cm::function_call || m.type == cm::sync) {
         wire::write_ready_for_query(to_client.copied(), 'I');
     } else {
@@ -756,7 +761,7 @@ relay::taken relay::on_sync(const client_view& m, outbox& to_server) {
 }
 
 void relay::fail_waiting(wire::report why) {
-    lost_ = std::move(why);
+    in_trouble().lost = std::move(why);
 }
 
 }  // namespace signalbox::proxy

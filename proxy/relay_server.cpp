@@ -86,7 +86,7 @@ relay::server_step relay::on_server(
                 type, whole, whole.substr(wire::header_bytes), to_client, to_server
             )) {
             consumed = at;
-            return fatal_body_.empty() ? server_step::broken : server_step::lost;
+            return fatal_body().empty() ? server_step::broken : server_step::lost;
         }
     }
     consumed = at;
@@ -243,7 +243,7 @@ bool relay::on_error(
     auto& q = s.requests;
     const auto said = wire::parse_report(body);
     if (said && said->is_fatal()) {
-        fatal_body_ = body;
+        in_trouble().fatal_body = body;
         return false;
     }
     s.copy_in = false;
@@ -268,7 +268,7 @@ bool relay::on_error(
     if (front.kind == request::setup || front.kind == request::inspection ||
         front.kind == request::restoration) {
         if (front.kind == request::setup) {
-            setup_error_ = std::string{body};
+            in_trouble().setup_error = std::string{body};
         } else if (front.kind == request::inspection) {
             rare().inspection_error = said ? std::string{said->message} : "no reason given";
         }
@@ -531,7 +531,7 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     switch (kind) {
         case request::setup:
             blocked_ = false;
-            if (!setup_error_) {
+            if (setup_error() == nullptr) {
                 s.applied = parameters_;
                 sync_reported(to_client);
             }
@@ -661,7 +661,9 @@ void relay::attach(
     server_ = &server;
     login_role_ = login_role;
     blocked_ = false;
-    setup_error_.reset();
+    if (trouble_) {
+        trouble_->setup_error.reset();
+    }
     if (!server.applied) {
         server.applied = env_.parameters.empty();
     }
@@ -754,7 +756,7 @@ relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     }
     detach();
     if (!told) {
-        lost_ = why;  // idle in a transaction: the next request is told
+        in_trouble().lost = why;  // idle in a transaction: the next request is told
     }
     return loss::told;
 }

@@ -669,7 +669,7 @@ void session::on_server_events(backend::server_connection& connection, std::uint
         server_failed(cause);
         return;
     }
-    if (relay_->setup_error() && !relay_->is_blocked()) {
+    if (relay_->setup_error() != nullptr && !relay_->is_blocked()) {
         setup_failed();
         return;
     }
@@ -780,7 +780,7 @@ void session::server_failed(const std::string& cause) {
     }
     // The session's state is gone with the connection: it ends, as it would without a proxy.
     const bool mid_message = relay_->is_mid_message();
-    const auto body = relay_->fatal_body();
+    const std::string body{relay_->fatal_body()};
     relay_->detach();
     pool_->pool->discard(std::move(connection));
     if (mid_message) {

@@ -34,6 +34,7 @@ void stream::attach(event_loop& loop, event_handler& handler) {
 }
 
 void stream::detach() noexcept {
+    leave_bulk();
     if (loop_ != nullptr) {
         loop_->remove(fd_, *handler_);
         loop_ = nullptr;
@@ -97,6 +98,13 @@ void stream::start_tls(
 
 namespace {
 
+/// A read from this size on belongs to a streak; so many make it bulk. The low water is half a read
+/// buffer: recv() takes what has come meanwhile, too.
+constexpr std::size_t bulk_read_bytes = 4096;
+constexpr std::uint8_t bulk_streak = 8;
+constexpr int bulk_low_water = 128 * 1024;
+constexpr auto bulk_patience = std::chrono::milliseconds{1};
+
 io_status status_of(ssize_t n, int& error) {
     if (n > 0) {
         return io_status::ok;
@@ -113,6 +121,44 @@ io_status status_of(ssize_t n, int& error) {
 
 }  // namespace
 
+void stream::note_read(std::size_t bytes) {
+    if (bulk_) {
+        bulk_->last_read = loop_->now();
+        return;
+    }
+    streak_ = bytes >= bulk_read_bytes ? static_cast<std::uint8_t>(streak_ + 1) : std::uint8_t{0};
+    if (streak_ < bulk_streak || loop_ == nullptr) {
+        return;
+    }
+    streak_ = 0;
+    if (::setsockopt(fd_, SOL_SOCKET, SO_RCVLOWAT, &bulk_low_water, sizeof bulk_low_water) == 0) {
+        bulk_ = std::make_unique<bulk_state>();
+        bulk_->last_read = loop_->now();
+        check_bulk();
+    }
+}
+
+void stream::check_bulk() {
+    if (loop_->now() - bulk_->last_read >= bulk_patience) {
+        leave_bulk();
+        return;
+    }
+    bulk_->check.start(
+        *loop_,
+        bulk_->last_read + bulk_patience,
+        [](void* self) { static_cast<stream*>(self)->check_bulk(); },
+        this
+    );
+}
+
+void stream::leave_bulk() noexcept {
+    if (bulk_) {
+        bulk_.reset();
+        const int one = 1;
+        ::setsockopt(fd_, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
+    }
+}
+
 stream::received stream::read(io_scratch& scratch) {
     char* const room = tls_ ? scratch.cipher.get() : scratch.plain.get();
     const auto n = ::recv(fd_, room, io_scratch::read_bytes, MSG_DONTWAIT);
@@ -120,6 +166,7 @@ stream::received stream::read(io_scratch& scratch) {
     if (status != io_status::ok) {
         return {{}, status};
     }
+    note_read(static_cast<std::size_t>(n));
     if (!tls_) {
         return {{room, static_cast<std::size_t>(n)}, io_status::ok};
     }

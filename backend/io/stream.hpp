@@ -4,6 +4,11 @@
 // is not repeated: the loop is level-triggered and says when there is more. What the kernel does
 // not take is kept in `pending` and sent when the socket is writable; who writes faster than the
 // peer reads must stop when has_pending().
+//
+// Bulk: a peer that sends in small writes (PostgreSQL's are 8 KiB) would cost a wake-up, a recv()
+// and a send() for each. After a streak of large reads the socket is asked (SO_RCVLOWAT) to report
+// only a larger amount; where that does not come within a millisecond, it reports everything again,
+// so that the end of a COPY is late by that much at most.
 #pragma once
 
 #include "backend/io/event_loop.hpp"
@@ -19,7 +24,7 @@ namespace signalbox::backend {
 
 /// The buffers of one thread, lent for the time of one call.
 struct io_scratch {
-    static constexpr std::size_t read_bytes = std::size_t{128} * 1024;
+    static constexpr std::size_t read_bytes = std::size_t{256} * 1024;
 
     /// What one read can decrypt to: OpenSSL may hold the beginning of a record (at most 16 KiB and
     /// its header) from the read before. All of it must fit, so that nothing stays inside OpenSSL
@@ -105,7 +110,15 @@ public:
     [[nodiscard]] int error() const noexcept { return error_; }
 
 private:
+    struct bulk_state {
+        timer check;
+        time_point last_read;
+    };
+
     void update() noexcept;
+    void note_read(std::size_t bytes);
+    void check_bulk();
+    void leave_bulk() noexcept;
     bool send_now(std::string_view bytes);
 
     int fd_ = -1;
@@ -117,6 +130,8 @@ private:
     bool writing_ = false;
     bool peer_closed_ = false;
     bool hang_up_masked_ = false;
+    std::uint8_t streak_ = 0;  // of large reads, one after the other
+    std::unique_ptr<bulk_state> bulk_;
     std::unique_ptr<tls_engine> tls_;
     std::string pending_;
     std::size_t pending_at_ = 0;

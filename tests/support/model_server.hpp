@@ -50,8 +50,8 @@ public:
 
     bool in_block() const noexcept { return status_ != 'I'; }
 
-    /// It waits for a Sync.
-    bool has_open_batch() const noexcept { return implicit_ || skipping_; }
+    /// A batch has failed, and its Sync has not come yet.
+    bool is_skipping() const noexcept { return skipping_; }
 
     /// Nothing of the session is left that another session could meet, but parameters.
     bool is_clean() const {

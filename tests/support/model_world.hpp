@@ -25,6 +25,7 @@ public:
 
         test_client& relayed;
         model_server direct;
+        std::string sent;
         std::string expected;  // what the direct model has answered
         std::string received;  // what came through the relay
     };
@@ -60,6 +61,7 @@ public:
 
     /// The client sends `bytes`, whole messages.
     void send(client& from, std::string_view bytes) {
+        from.sent += bytes;
         from.expected += from.direct.feed(bytes);
         from.relayed.send(bytes);
         collect();
@@ -100,6 +102,10 @@ public:
     /// connection is not clean.
     void collect() {
         for (auto& each : servers) {
+            if (each->link.lost) {
+                each->replies.clear();
+                continue;
+            }
             const auto whole = detail::take_whole(each->link.received);
             if (!whole.empty()) {
                 each->replies += each->model.feed(whole);

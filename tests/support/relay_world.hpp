@@ -35,6 +35,7 @@ public:
 
     proxy::server_state state;
     test_client* holder = nullptr;
+    bool lost = false;
     std::string received;  // not looked at yet
     std::string held;      // of the server's bytes, not taken by the relay yet
 
@@ -269,6 +270,7 @@ inline proxy::relay::loss test_client::lose_server() {
     );
     step = proxy::relay::server_step::fine;
     lost.holder = nullptr;  // closed: it is not given back
+    lost.lost = true;
     lost.held.clear();
     server = nullptr;
     deliver();

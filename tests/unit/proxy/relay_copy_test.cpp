@@ -188,3 +188,37 @@ TEST_CASE("COPY out streams through", "[proxy][relay][copy]") {
     CHECK(client.got() == "CopyOut CopyData(a) CopyData(b) CopyDone Complete(COPY 2) Ready(I)");
     CHECK(server.is_idle());
 }
+
+TEST_CASE("a RESET with a COPY behind it in one Query does not wait for itself", "[proxy][relay][copy]") {
+    // What follows a RESET waits until its outcome is known; the COPY's own data must not.
+    relay_world world{SIGNALBOX_CHUNKS, GENERATE(pool_mode::transaction, pool_mode::session)};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    const auto startup = world.parameters({{"datestyle", "iso"}});
+    client.relay.set_startup(startup);
+    server.state.applied = startup;
+    client.send(query("set datestyle to default; copy t from stdin"));
+    server.reply(complete("SET") + copy_in());
+    client.send(copy_data("a") + copy_done());
+    CHECK(server.got() == "Query(set datestyle to default; copy t from stdin) CopyData(a) CopyDone");
+}
+
+TEST_CASE("a COPY's end that comes too late does not hold up what is answered here", "[proxy][relay][copy]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("select 1") + copy_done() + close('S', "never") + query("select 2"));
+    server.reply(complete("SELECT 1") + ready() + complete("SELECT 1") + ready());
+    CHECK(client.step == relay::server_step::fine);
+    CHECK(client.got() == "Complete(SELECT 1) Ready(I) CloseComplete Complete(SELECT 1) Ready(I)");
+}
+
+TEST_CASE("a simple Query ends the batch that had no Sync", "[proxy][relay]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("", "select 1") + query("select 2"));
+    server.reply(parse_complete() + complete("SELECT 1") + ready());
+    CHECK(client.got() == "ParseComplete Complete(SELECT 1) Ready(I)");
+    CHECK(server.is_idle());
+}
