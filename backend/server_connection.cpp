@@ -1,5 +1,6 @@
 #include "backend/server_connection.hpp"
 
+#include "wire/bytes.hpp"
 #include "wire/error_response.hpp"
 #include "wire/limits.hpp"
 #include "wire/startup.hpp"
@@ -465,7 +466,7 @@ void server_connection::on_login_bytes(std::string_view bytes) {
     if (phase_ == phase::authenticating) {
         input_.erase(0, at);
     } else {
-        input_ = std::string{};
+        wire::free_buffer(input_);
     }
 }
 
@@ -493,7 +494,7 @@ bool server_connection::on_login_message(char type, std::string_view body) {
             connected_at = clock::now();
             credentials_ = {};
             scram_.reset();
-            output_ = std::string{};
+            wire::free_buffer(output_);
             io_->loop.defer([this, alive = alive_] {
                 if (*alive) {
                     observer_->on_connected(*this);

@@ -58,6 +58,15 @@ std::string folded(const token& t) {
     return name;
 }
 
+bool contains_set_config(std::string_view text) noexcept {
+    for (auto at = text.find('_'); at != std::string_view::npos; at = text.find('_', at + 1)) {
+        if (stands_at(text, at, "set_config", 3)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool is_name(const token& t) noexcept {
     return t.kind == token_kind::word || t.kind == token_kind::quoted_identifier;
 }
@@ -180,6 +189,21 @@ private:
     }
 
     void on_set_token(const token& t) {
+        if (position_ == 2 && t.text == "." && equals_ignoring_case(previous_, "session")) {
+            name_ =
+                folded({token_kind::word, previous_});  // SET session.x: a parameter, not a keyword
+        }
+        if (position_ == 2 && t.text == "." && equals_ignoring_case(previous_, "local")) {
+            name_ = folded({token_kind::word, previous_});
+            --local_sets_;
+        }
+        if (position_ == 2 && equals_ignoring_case(previous_, "time") &&
+            equals_ignoring_case(t.text, "zone")) {
+            name_ = "timezone";
+            flush_name();
+            in_name_ = false;
+            return;
+        }
         if (position_ == 1) {
             for (const auto* local : {"local", "transaction", "constraints"}) {
                 if (equals_ignoring_case(t.text, local)) {
@@ -192,7 +216,9 @@ private:
                 return;
             }
         }
-        if (equals_ignoring_case(t.text, "default")) {
+        const bool is_local_zone =
+            position_ == 3 && last_name_ == "timezone" && equals_ignoring_case(t.text, "local");
+        if (equals_ignoring_case(t.text, "default") || is_local_zone) {
             found_.assigns_default = true;
             found_.reset_target = last_name_;
         }
@@ -223,8 +249,18 @@ private:
 
     void on_any_token(const token& t) {
         // set_config ( 'name', …
-        if (config_state_ == 2) {
+        if (equals_ignoring_case(first_, "do") && t.kind == token_kind::string &&
+            t.text.find_first_of("gG") != std::string_view::npos && contains_set_config(t.text)) {
+            found_.dynamic_parameter = true;  // in a body that is not looked into
+        }
+        if (config_state_ == 3) {
             config_state_ = 0;
+            if (t.text != ",") {
+                found_.dynamic_parameter = true;  // an expression that begins with a literal
+            }
+        }
+        if (config_state_ == 2) {
+            config_state_ = 3;
             if (t.kind == token_kind::string && t.text.starts_with('\'') && t.text.size() >= 2) {
                 const auto name = t.text.substr(1, t.text.size() - 2);
                 if (name.find('.') != std::string_view::npos) {
@@ -235,6 +271,7 @@ private:
                     found_.custom_parameters.push_back(std::move(lower));
                 }
             } else {
+                config_state_ = 0;
                 found_.dynamic_parameter = true;
             }
         } else if (config_state_ == 1) {
@@ -299,8 +336,8 @@ bool might_leave_state(std::string_view sql) noexcept {
 bool quick_scan(std::string_view sql) noexcept {
     // The first word, where it is not hidden behind a comment.
     std::size_t start = 0;
-    while (start < sql.size() &&
-           (sql[start] == ' ' || sql[start] == '\n' || sql[start] == '\t' || sql[start] == '\r')) {
+    while (start < sql.size() && (sql[start] == ' ' || sql[start] == '\n' || sql[start] == '\t' ||
+                                  sql[start] == '\r' || sql[start] == '\f' || sql[start] == '\v')) {
         ++start;
     }
     if (start == sql.size()) {

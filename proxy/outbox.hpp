@@ -5,6 +5,8 @@
 // the side buffer. data() is valid until the given bytes or the outbox change.
 #pragma once
 
+#include "wire/bytes.hpp"
+
 #include <string>
 #include <string_view>
 
@@ -41,7 +43,7 @@ public:
     void clear() {
         direct_ = {};
         if (side_.capacity() > kept_bytes) {
-            side_ = std::string{};
+            wire::free_buffer(side_);
         } else {
             side_.clear();
         }

@@ -169,11 +169,15 @@ private:
     struct rare_state {
         rewrite::client_statements names;
         std::string unnamed_tail;
+        std::string previous_tail;           // of the unnamed statement before this batch
+        std::uint64_t previous_unnamed = 0;  // its token
+        std::uint64_t unnamed_batch = 0;     // in which the present one was sent
         std::vector<std::string> custom_parameters;
         std::string pinned_by;
         std::string deallocated_name;  // the last one that was rewritten to the server's name
         std::uint32_t deallocated_number = 0;
-        std::string reset_target;  // of the last RESET
+        bool deallocate_due = false;  // it is the unnamed statement, and has not been executed
+        std::string reset_target;     // of the last RESET
         rewrite::session_state inspected;
         std::string inspection_error;
     };
@@ -236,6 +240,7 @@ private:
         const rewrite::statement_ptr& statement, outbox& to_server, reply action
     );
     void ensure_unnamed(outbox& to_server);
+    [[nodiscard]] bool must_wait_for_name(std::string_view name, bool is_used) const;
     std::string server_name_for(std::string_view client_name, outbox& to_server, bool& known);
 
     bool on_server_message(
@@ -253,7 +258,7 @@ private:
         std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server
     );
     void abandon_batch();
-    void drop_entry(ledger_entry& entry);
+    void drop_entry(ledger_entry& entry, bool skipped);
     void on_tag(std::string_view tag);
     void on_copy_in();
     bool on_ready(std::string_view whole, char status, outbox& to_client, outbox& to_server);
@@ -281,6 +286,7 @@ private:
     bool barrier_ = false;  // all names may be gone: what follows waits until that is known
     bool barrier_at_sync_ = false;
     bool named_in_batch_ = false;
+    bool sql_prepared_ = false;       // PREPARE has been seen on this server connection
     std::uint64_t batch_serial_ = 1;  // of extended batches, over all server connections
     bool suspect_ =
         false;  // the server is to be asked for the session's state before it is released

@@ -193,7 +193,9 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
         demand_ = demand::server;
         return taken::stop;
     }
-    if (barrier_) {
+    const bool belongs_to_copy =
+        m.type == cm::copy_data || m.type == cm::copy_done || m.type == cm::copy_fail;
+    if (barrier_ && !belongs_to_copy) {
         if (!server_->requests.empty()) {
             stalled_ = true;
             return taken::stop;
@@ -221,6 +223,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
         case cm::function_call:
             server_->requests.push(request::function_call);
             ++server_->batch;
+            open_batch_ = false;
             suspect_ = true;  // it can be any function
             pass(m, to_server);
             return taken::all;
@@ -317,12 +320,16 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     }
     auto& entry = server_->requests.push(request::query);
     ++server_->batch;
+    open_batch_ = false;  // it ends a batch that had no Sync, as a Sync would
     if (only_local_set) {
         entry.detail = std::make_unique<ledger_detail>();
         entry.detail->only_local_set = true;
     }
     unnamed_token_ = no_statement;
     unnamed_sticks_ = false;
+    if (rare_) {
+        rare_->deallocate_due = false;
+    }
     server_->unnamed = no_statement;
     pass(m, to_server);
     return taken::all;
@@ -343,6 +350,8 @@ void relay::deallocate_locally(const std::string& name, outbox& to_client) {
     entry.detail->is_deallocate = true;
     entry.detail->client_name = name;
     rare_->names.close(name, server_->batch);
+    unnamed_token_ = no_statement;  // as by every simple Query
+    unnamed_sticks_ = false;
     settle(to_client);
 }
 
@@ -358,6 +367,7 @@ void relay::refuse(const wire::report& why, request kind, outbox& to_server) {
     server_->unnamed = no_statement;
     if (kind == request::query) {
         ++server_->batch;
+        open_batch_ = false;
         wire::write_query(to_server.copied(), refused_statement);
     } else {
         open_batch_ = true;
@@ -451,7 +461,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         drop(m);
         return taken::all;
     }
-    if (!p->name.empty() && rare_ && rare_->names.is_unsettled(p->name, server_->batch)) {
+    if (!p->name.empty() && must_wait_for_name(p->name, false)) {
         stalled_ = true;
         return taken::stop;
     }
@@ -511,11 +521,10 @@ void relay::parse_unnamed(
         auto& entry = server_->requests.push(request::parse);
         entry.detail = std::make_unique<ledger_detail>();
         entry.detail->client_name = traits.deallocated.front();
-        entry.detail->is_deallocate = true;
         rare_->deallocated_name = traits.deallocated.front();
         rare_->deallocated_number = number;
-        rare_->names.close(traits.deallocated.front(), server_->batch);
-        server_->statements.forget(named->id, number);
+        rare_->deallocate_due = true;
+        barrier_at_sync_ = true;  // whether the name is left is known when it has been executed
         std::string tail = "DEALLOCATE " + rewrite::server_statement_name(number);
         tail.append(3, '\0');
         wire::write_parse(to_server.copied(), "", tail);
@@ -527,11 +536,18 @@ void relay::parse_unnamed(
         drop(m);
         return;
     }
+    auto& r = rare();
+    r.deallocate_due = false;
+    if (r.unnamed_batch != server_->batch) {
+        r.previous_unnamed = unnamed_sticks_ ? no_statement : unnamed_token_;
+        r.previous_tail.swap(r.unnamed_tail);
+        r.unnamed_batch = server_->batch;
+    }
     unnamed_sticks_ = false;
     unnamed_token_ = env_.next_unnamed;
     env_.next_unnamed += env_.unnamed_step;
     server_->unnamed = unnamed_token_;
-    rare().unnamed_tail.assign(p.tail);
+    r.unnamed_tail.assign(p.tail);
     server_->requests.push(request::parse).unnamed = unnamed_token_;
     pass(m, to_server);
 }
@@ -594,6 +610,18 @@ std::uint32_t relay::prepare_anew(
     return number;
 }
 
+/// What the name means hangs on a batch that is not answered yet. `is_used`: then an unknown name
+/// may be one that SQL's PREPARE is just making.
+bool relay::must_wait_for_name(std::string_view name, bool is_used) const {
+    if (server_->requests.batches() == 0 || !renames()) {
+        return false;
+    }
+    if (rare_ && rare_->names.is_unsettled(name, server_->batch)) {
+        return true;
+    }
+    return is_used && (!rare_ || !rare_->names.find(name));
+}
+
 std::string relay::server_name_for(std::string_view client_name, outbox& to_server, bool& known) {
     const auto statement = rare_ ? rare_->names.find(client_name) : nullptr;
     known = statement != nullptr;
@@ -607,7 +635,8 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
     }
     // A pinned session may have made the statement with SQL's PREPARE. Nobody's server-side name
     // can be reached.
-    if (is_pinned() && !client_name.starts_with(rewrite::server_statement_prefix)) {
+    if ((is_pinned() || sql_prepared_) &&
+        !client_name.starts_with(rewrite::server_statement_prefix)) {
         return std::string{client_name};
     }
     return std::string{rewrite::unknown_statement_name};
@@ -641,7 +670,7 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
         pass(m, to_server);
         return taken::all;
     }
-    if (rare_ && rare_->names.is_unsettled(names->statement, server_->batch)) {
+    if (must_wait_for_name(names->statement, true)) {
         stalled_ = true;
         return taken::stop;
     }
@@ -686,7 +715,7 @@ relay::taken relay::on_describe(const client_view& m, outbox& to_server) {
         pass(m, to_server);
         return taken::all;
     }
-    if (rare_ && rare_->names.is_unsettled(target->name, server_->batch)) {
+    if (must_wait_for_name(target->name, true)) {
         stalled_ = true;
         return taken::stop;
     }
@@ -711,7 +740,7 @@ relay::taken relay::on_close(const client_view& m, outbox& to_server, outbox& to
         return taken::more_bytes;
     }
     const auto target = wire::parse_named_target(m.body());
-    if (target && rare_ && rare_->names.is_unsettled(target->name, server_->batch)) {
+    if (target && must_wait_for_name(target->name, false)) {
         stalled_ = true;
         return taken::stop;
     }

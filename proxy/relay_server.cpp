@@ -122,6 +122,7 @@ bool relay::on_server_message(
                 return false;
             }
             s.copy_in = false;
+            s.sync_in_copy = false;
             emit(whole, swallowed, to_client);
             if (!swallowed) {
                 on_tag(*tag);
@@ -150,8 +151,6 @@ bool relay::on_server_message(
                 if (!swallowed) {
                     rare().names.confirm_prepare(d->client_name, d->statement);
                 }
-            } else if (d && d->is_deallocate) {
-                rare().names.confirm_close(d->client_name);
             }
             q.pop();
             settle(to_client);
@@ -249,6 +248,7 @@ bool relay::on_error(
     s.copy_in = false;
     if (s.sync_in_copy) {
         s.doubtful = true;  // the server may have taken that Sync for the end of the failed batch
+        s.sync_in_copy = false;
     }
     if (q.empty()) {
         to_client.pass(whole);
@@ -357,22 +357,33 @@ void relay::abandon_batch() {
     if (q.empty() || q.front().ends_batch()) {
         return;  // a Query or a Sync: ReadyForQuery follows at once
     }
+    bool skipped = false;  // the first one has failed, the others were not looked at
     while (!q.empty() && q.front().kind != request::sync) {
-        drop_entry(q.front());
+        drop_entry(q.front(), skipped);
         q.pop();
+        skipped = true;
     }
     if (q.empty()) {
         server_->skip_to_sync = true;
+        open_batch_ = true;  // also where a simple Query had ended it: that was skipped, too
     }
 }
 
-void relay::drop_entry(ledger_entry& entry) {
+void relay::drop_entry(ledger_entry& entry, bool skipped) {
     auto& s = *server_;
-    if (entry.kind == request::parse && entry.unnamed != 0 && entry.unnamed == s.unnamed) {
-        // Failed: there is none. Skipped: there may be an older one. A later Parse is not
-        // concerned.
-        unnamed_token_ = 0;
-        s.unnamed = server_state::unnamed_unknown;
+    if (entry.kind == request::parse && entry.unnamed != 0) {
+        if (entry.unnamed == s.unnamed) {
+            s.unnamed = server_state::unnamed_unknown;
+        }
+        if (entry.unnamed == unnamed_token_) {
+            // Failed: there is none any more. Skipped: the one before is still there.
+            unnamed_token_ = 0;
+            unnamed_sticks_ = false;
+            if (skipped && rare_) {
+                unnamed_token_ = std::exchange(rare_->previous_unnamed, 0);
+                rare_->unnamed_tail.swap(rare_->previous_tail);
+            }
+        }
     }
     if (!entry.detail) {
         return;
@@ -381,8 +392,10 @@ void relay::drop_entry(ledger_entry& entry) {
     if (d.statement && entry.kind == request::parse) {
         s.statements.forget(d.statement->id, d.number);
     }
-    if (!d.client_name.empty() && rare_ &&
-        (entry.kind == request::parse || entry.kind == request::local)) {
+    // A Parse of a name that was taken has changed nothing.
+    const bool changed =
+        (entry.kind == request::parse && d.statement) || entry.kind == request::local;
+    if (changed && !d.client_name.empty() && rare_) {
         rare_->names.roll_back(d.client_name);
     }
 }
@@ -391,7 +404,12 @@ void relay::drop_entry(ledger_entry& entry) {
 void relay::settle(outbox& to_client) {
     auto& s = *server_;
     auto& q = s.requests;
-    while (!q.empty() && q.front().kind == request::local) {
+    while (!q.empty() && (q.front().kind == request::local || q.front().kind == request::copy_end)
+    ) {
+        if (q.front().kind == request::copy_end) {
+            q.pop();  // there is no COPY that it could end: the server ignores it
+            continue;
+        }
         const auto d = std::move(q.front().detail);
         q.pop();
         auto& out = to_client.copied();
@@ -422,6 +440,9 @@ void relay::on_copy_in() {
         }
         if (kind == request::sync) {
             s.sync_in_copy = true;
+            if (std::exchange(barrier_, false)) {
+                barrier_at_sync_ = true;  // the Sync that counts is still to come
+            }
         }
         q.erase(1);
         if (kind == request::copy_end) {
@@ -460,6 +481,14 @@ void relay::on_tag(std::string_view tag) {
             rare_->pinned_by.clear();
         }
     }
+    if (tag == "DEALLOCATE" && rare_ && rare_->deallocate_due) {
+        rare_->deallocate_due = false;
+        if (const auto statement = rare_->names.find(rare_->deallocated_name)) {
+            s.statements.forget(statement->id, rare_->deallocated_number);
+        }
+        rare_->names.close(rare_->deallocated_name, s.batch);
+        rare_->names.confirm_close(rare_->deallocated_name);
+    }
     switch (tag.empty() ? '\0' : tag[0]) {
         case 'S':
             if (tag == "SET") {
@@ -490,7 +519,10 @@ void relay::on_tag(std::string_view tag) {
             suspect_ = suspect_ || is("CREATE") || tag == "CALL" || (is_pinned() && is("CLOSE"));
             break;
         case 'P':
-            suspect_ = suspect_ || tag == "PREPARE";
+            if (tag == "PREPARE") {
+                suspect_ = true;
+                sql_prepared_ = true;
+            }
             break;
         case 'L':
             suspect_ = suspect_ || tag == "LISTEN";
@@ -568,7 +600,8 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
             s.unnamed = 0;
             return true;
         }
-        if (suspect_ && status == 'I' && renames()) {
+        // A Query of ours would destroy an unnamed statement that cannot be parsed again.
+        if (suspect_ && status == 'I' && renames() && !unnamed_sticks_) {
             finish_batch(status, to_client, to_server);
             return true;
         }
@@ -691,6 +724,7 @@ void relay::begin_setup(outbox& to_server, outbox& to_client) {
 
 server_state* relay::detach() noexcept {
     blocked_ = false;
+    sql_prepared_ = false;
     open_batch_ = false;
     return std::exchange(server_, nullptr);
 }
@@ -699,7 +733,7 @@ bool relay::may_release() const noexcept {
     return server_ != nullptr && renames() && !blocked_ && !open_batch_ && !suspect_ &&
            !unnamed_sticks_ && stream_left_ == 0 && server_->requests.empty() &&
            server_->status == 'I' && server_->stream_left == 0 && !server_->copy_in &&
-           !server_->skip_to_sync && !is_pinned() && !server_->doubtful && !server_->tainted;
+           !server_->skip_to_sync && !is_pinned();
 }
 
 bool relay::is_doubtful() const noexcept {
@@ -745,7 +779,7 @@ relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
             wire::write_ready_for_query(to_client.copied(), 'I');
             error_due = true;
         }
-        drop_entry(entry);
+        drop_entry(entry, true);
         q.pop();
     }
     if (had_batch) {

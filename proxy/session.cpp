@@ -1,6 +1,7 @@
 #include "proxy/session.hpp"
 
 #include "proxy/log.hpp"
+#include "wire/bytes.hpp"
 #include "wire/messages.hpp"
 
 #include <openssl/rand.h>
@@ -267,7 +268,7 @@ void session::begin_closing() {
     give_back_server();
     leave_counts();
     phase_ = phase::closing;
-    held_ = std::string{};
+    wire::free_buffer(held_);
     timer_.start(
         owner_.io().loop,
         owner_.io().loop.now() + closing_timeout,
@@ -824,8 +825,12 @@ bool session::maybe_release() {
         !server_held_.empty() || phase_ != phase::serving) {
         return false;
     }
-    relay_->detach();
-    pool_->pool->release(std::move(server_));
+    const auto* const state = relay_->detach();
+    if (state->doubtful || state->tainted) {
+        pool_->pool->discard(std::move(server_));
+    } else {
+        pool_->pool->release(std::move(server_));
+    }
     return true;
 }
 

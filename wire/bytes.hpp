@@ -16,6 +16,11 @@ namespace signalbox::wire {
 
 using bytes_view = std::string_view;
 
+/// Gives a buffer's memory back: assigning an empty string keeps it.
+inline void free_buffer(std::string& buffer) noexcept {
+    std::string{}.swap(buffer);
+}
+
 inline std::uint16_t load_u16(const char* p) noexcept {
     std::uint16_t v = 0;
     std::memcpy(&v, p, sizeof v);

@@ -1,5 +1,7 @@
 #include "backend/io/stream.hpp"
 
+#include "wire/bytes.hpp"
+
 #include <cerrno>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -48,7 +50,7 @@ void stream::close() noexcept {
         detach();
         ::close(std::exchange(fd_, -1));
         tls_.reset();
-        pending_ = std::string{};
+        wire::free_buffer(pending_);
         pending_at_ = 0;
     }
 }
@@ -269,7 +271,7 @@ bool stream::flush() {
         }
         pending_at_ += static_cast<std::size_t>(n);
     }
-    pending_ = std::string{};  // given back: an idle connection holds no buffer
+    wire::free_buffer(pending_);  // given back: an idle connection holds no buffer
     pending_at_ = 0;
     update();
     return true;

@@ -1,5 +1,5 @@
-// libFuzzer target: every parser of wire/messages and wire/error_response, each of which must give back what it read
-// when it is written again.
+// libFuzzer target: every parser of wire/messages and wire/error_response, each of which must give
+// back what it read when it is written again.
 //
 // Layout    first byte: which parser; the rest: the body
 #include "tests/fuzz/choices.hpp"
@@ -117,7 +117,8 @@ void one(std::size_t which, std::string_view body) {
                     message_writer m{again, 'D'};
                     m.u16(static_cast<std::uint16_t>(fields.size()));
                     for (const auto& field : fields) {
-                        m.u32(field ? static_cast<std::uint32_t>(field->size()) : ~0U).bytes(field.value_or(""));
+                        m.u32(field ? static_cast<std::uint32_t>(field->size()) : ~0U)
+                            .bytes(field.value_or(""));
                     }
                 }
                 same(again, body);

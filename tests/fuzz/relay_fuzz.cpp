@@ -194,8 +194,10 @@ bool run(choices& input, model_world& models, bool with_faults, bool& is_whole) 
         if (what < 9) {
             auto& client = *models.clients[input.below(2)];
             auto bytes = next_message(input, client.direct);
-            if (with_faults && (client.direct.is_copying() || bytes.find("copy in") != std::string::npos)) {
-                // Where replies are lost the direct model does not know whether the client is in a COPY.
+            if (with_faults &&
+                (client.direct.is_copying() || bytes.find("copy in") != std::string::npos)) {
+                // Where replies are lost the direct model does not know whether the client is in a
+                // COPY.
                 bytes = sync_message();
             }
             models.send(client, bytes);
@@ -211,7 +213,7 @@ bool run(choices& input, model_world& models, bool with_faults, bool& is_whole) 
                     return false;
                 }
                 is_whole = false;
-                models.add_server();
+                models.replace_lost();
                 models.collect();
             }
         }

@@ -57,7 +57,9 @@ void options(std::string_view text) {
         const auto* const same = std::get_if<std::vector<option_setting>>(&reread);
         require(same != nullptr && same->size() == settings->size());
         for (std::size_t i = 0; i < settings->size(); ++i) {
-            require((*same)[i].name == (*settings)[i].name && (*same)[i].value == (*settings)[i].value);
+            require(
+                (*same)[i].name == (*settings)[i].name && (*same)[i].value == (*settings)[i].value
+            );
         }
     } else {
         require(!std::get<options_error>(parsed).message.empty());

@@ -1,5 +1,5 @@
-// libFuzzer target: the lexer ends, its tokens lie in the text, and the quick scan never says no where the tokens say
-// yes. The dictionary tests/fuzz/traits.dict has the words.
+// libFuzzer target: the lexer ends, its tokens lie in the text, and the quick scan never says no
+// where the tokens say yes. The dictionary tests/fuzz/traits.dict has the words.
 #include "parser/lexer.hpp"
 #include "parser/traits.hpp"
 #include "tests/fuzz/choices.hpp"

@@ -53,6 +53,7 @@ public:
     }
 
     server& add_server() {
+        ++wanted_;
         auto& made = *servers.emplace_back(std::make_unique<server>(world.add_server()));
         const auto& told = made.model.reported();
         made.link.state.reported = world.parameters({told.begin(), told.end()});
@@ -83,6 +84,7 @@ public:
     void settle() {
         for (bool moved = true; moved;) {
             moved = false;
+            replace_lost();
             for (auto& each : servers) {
                 while (deliver(*each, each->replies.size())) {
                     moved = true;
@@ -96,6 +98,18 @@ public:
             }
             collect();
         }
+    }
+
+    /// A pool opens another server connection for one that is gone.
+    void replace_lost() {
+        std::size_t usable = 0;
+        for (const auto& each : servers) {
+            usable += each->link.lost ? 0 : 1;
+        }
+        for (const auto wanted = wanted_; usable < wanted; ++usable) {
+            add_server();
+        }
+        wanted_ = usable;
     }
 
     /// Moves what the relays have sent to where it goes; throws std::logic_error when a given back
@@ -148,6 +162,9 @@ public:
     relay_world world;
     std::vector<std::unique_ptr<client>> clients;
     std::vector<std::unique_ptr<server>> servers;
+
+private:
+    std::size_t wanted_ = 0;
 };
 
 }  // namespace signalbox::tests

@@ -241,8 +241,12 @@ inline void test_client::maybe_release() {
     if (!server->state.requests.empty() || server->state.status != 'I') {
         throw std::logic_error("released while something was under way");
     }
-    relay.detach();
-    world_.idle.push_back(server);
+    const auto* const state = relay.detach();
+    if (state->doubtful || state->tainted) {
+        server->lost = true;  // closed
+    } else {
+        world_.idle.push_back(server);
+    }
     server->holder = nullptr;
     server = nullptr;
 }

@@ -189,7 +189,9 @@ TEST_CASE("COPY out streams through", "[proxy][relay][copy]") {
     CHECK(server.is_idle());
 }
 
-TEST_CASE("a RESET with a COPY behind it in one Query does not wait for itself", "[proxy][relay][copy]") {
+TEST_CASE(
+    "a RESET with a COPY behind it in one Query does not wait for itself", "[proxy][relay][copy]"
+) {
     // What follows a RESET waits until its outcome is known; the COPY's own data must not.
     relay_world world{SIGNALBOX_CHUNKS, GENERATE(pool_mode::transaction, pool_mode::session)};
     auto& server = world.add_server();
@@ -200,10 +202,15 @@ TEST_CASE("a RESET with a COPY behind it in one Query does not wait for itself",
     client.send(query("set datestyle to default; copy t from stdin"));
     server.reply(complete("SET") + copy_in());
     client.send(copy_data("a") + copy_done());
-    CHECK(server.got() == "Query(set datestyle to default; copy t from stdin) CopyData(a) CopyDone");
+    CHECK(
+        server.got() == "Query(set datestyle to default; copy t from stdin) CopyData(a) CopyDone"
+    );
 }
 
-TEST_CASE("a COPY's end that comes too late does not hold up what is answered here", "[proxy][relay][copy]") {
+TEST_CASE(
+    "a COPY's end that comes too late does not hold up what is answered here",
+    "[proxy][relay][copy]"
+) {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = world.add_client();

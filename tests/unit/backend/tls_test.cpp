@@ -1,0 +1,216 @@
+// TLS in memory: handshakes, data in records of any cut, the end, and certificates that are
+// refused.
+#include "backend/io/tls.hpp"
+
+#include "tests/support/certificates.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <string>
+
+using namespace signalbox::backend;
+using signalbox::tests::self_signed;
+using state = tls_engine::state;
+
+namespace {
+
+const self_signed& identity() {
+    static const self_signed made{"db.test"};
+    return made;
+}
+
+ssl_ctx_ptr server_context(tls_server_settings settings = {}) {
+    settings.certificate = identity().certificate();
+    settings.key = identity().key();
+    return make_tls_server_context(settings);
+}
+
+struct both_ends {
+    both_ends(SSL_CTX& client_context, SSL_CTX& server_context, const std::string& name, bool check)
+        : client(client_context, false, name, check), server(server_context, true, {}, false) {}
+
+    /// Carries what one end says to the other, in pieces, until neither has anything to say.
+    void shake(std::size_t piece) {
+        std::string to_server;
+        std::string to_client;
+        client_state = client.handshake(to_server);
+        while (!to_server.empty() || !to_client.empty()) {
+            step(server, server_state, to_server, to_client, piece);
+            step(client, client_state, to_client, to_server, piece);
+        }
+    }
+
+    static void step(
+        tls_engine& end, state& of, std::string& in, std::string& out, std::size_t piece
+    ) {
+        const auto taken = in.substr(0, piece);
+        in.erase(0, taken.size());
+        if (!taken.empty() && of == state::again) {
+            end.feed(taken);
+            of = end.handshake(out);
+        }
+    }
+
+    tls_engine client;
+    tls_engine server;
+    state client_state = state::again;
+    state server_state = state::again;
+};
+
+}  // namespace
+
+TEST_CASE("a handshake completes however it is cut", "[backend][tls]") {
+    const auto piece = GENERATE(as<std::size_t>{}, 1, 7, 100'000);
+    const auto server = server_context();
+    const auto client = make_tls_client_context({});
+    both_ends ends{*client, *server, "db.test", false};
+    ends.shake(piece);
+    CHECK(ends.client_state == state::ready);
+    CHECK(ends.server_state == state::ready);
+    CHECK(std::string{ends.client.version()} == "TLSv1.3");
+}
+
+TEST_CASE("data come through in order, whatever the records and reads", "[backend][tls]") {
+    const auto server = server_context();
+    const auto client = make_tls_client_context({});
+    both_ends ends{*client, *server, "", false};
+    ends.shake(100'000);
+    std::string plain;
+    for (int i = 0; i < 60'000; ++i) {
+        plain += static_cast<char>(i * 7);
+    }
+    std::string cipher;
+    std::string answer;
+    REQUIRE(ends.client.encrypt(plain, cipher));
+    REQUIRE(ends.client.encrypt("tail", cipher));
+    const auto piece = GENERATE(as<std::size_t>{}, 1'000, 16'384, 1'000'000);
+    std::string got;
+    std::string room(80'000, '\0');
+    for (std::size_t at = 0; at < cipher.size(); at += piece) {
+        const auto part = cipher.substr(at, piece);
+        ends.server.feed(part);
+        const auto done = ends.server.decrypt(room.data(), room.size(), answer);
+        REQUIRE(done.status != state::failed);
+        got.append(room, 0, done.bytes);
+    }
+    CHECK(got == plain + "tail");
+}
+
+TEST_CASE("close_notify is an end, garbage is a failure", "[backend][tls]") {
+    const auto server = server_context();
+    const auto client = make_tls_client_context({});
+    both_ends ends{*client, *server, "", false};
+    ends.shake(100'000);
+    std::string cipher;
+    std::string answer;
+    std::string room(1'000, '\0');
+    SECTION("closed") {
+        REQUIRE(ends.client.encrypt("last", cipher));
+        ends.client.close(cipher);
+        ends.server.feed(cipher);
+        const auto done = ends.server.decrypt(room.data(), room.size(), answer);
+        CHECK(room.substr(0, done.bytes) == "last");
+        CHECK(done.status == state::closed);
+    }
+    SECTION("garbage") {
+        const std::string garbage(100, 'x');
+        ends.server.feed(garbage);
+        CHECK(ends.server.decrypt(room.data(), room.size(), answer).status == state::failed);
+    }
+    SECTION("a record that was changed on its way") {
+        REQUIRE(ends.client.encrypt("secret", cipher));
+        cipher.back() = static_cast<char>(cipher.back() ^ 1);
+        ends.server.feed(cipher);
+        CHECK(ends.server.decrypt(room.data(), room.size(), answer).status == state::failed);
+    }
+}
+
+TEST_CASE("a server's certificate is checked as far as was asked", "[backend][tls]") {
+    const auto server = server_context();
+    const self_signed stranger{"db.test"};
+    SECTION("not at all") {
+        const auto client = make_tls_client_context({});
+        both_ends ends{*client, *server, "other.test", false};
+        ends.shake(100'000);
+        CHECK(ends.client_state == state::ready);
+    }
+    SECTION("its issuer") {
+        const auto client =
+            make_tls_client_context({.ca = identity().certificate(), .certificate = {}, .key = {}});
+        both_ends ends{*client, *server, "other.test", false};
+        ends.shake(100'000);
+        CHECK(ends.client_state == state::ready);
+    }
+    SECTION("its issuer, another one") {
+        const auto client =
+            make_tls_client_context({.ca = stranger.certificate(), .certificate = {}, .key = {}});
+        both_ends ends{*client, *server, "db.test", false};
+        ends.shake(100'000);
+        CHECK(ends.client_state == state::failed);
+    }
+    SECTION("its name") {
+        const auto client =
+            make_tls_client_context({.ca = identity().certificate(), .certificate = {}, .key = {}});
+        both_ends right{*client, *server, "db.test", true};
+        right.shake(100'000);
+        CHECK(right.client_state == state::ready);
+        both_ends wrong{*client, *server, "other.test", true};
+        wrong.shake(100'000);
+        CHECK(wrong.client_state == state::failed);
+        both_ends address{*client, *server, "127.0.0.1", true};
+        address.shake(100'000);
+        CHECK(address.client_state == state::failed);
+    }
+}
+
+TEST_CASE("a client's certificate gives its common name", "[backend][tls]") {
+    const self_signed joe{"joe"};
+    const bool require = GENERATE(false, true);
+    tls_server_settings settings;
+    settings.client_ca = joe.certificate();
+    settings.require_client = require;
+    const auto server = server_context(settings);
+    SECTION("given") {
+        const auto client =
+            make_tls_client_context({.ca = {}, .certificate = joe.certificate(), .key = joe.key()});
+        both_ends ends{*client, *server, "", false};
+        ends.shake(100'000);
+        CHECK(ends.server_state == state::ready);
+        CHECK(ends.server.peer_common_name() == "joe");
+    }
+    SECTION("not given") {
+        const auto client = make_tls_client_context({});
+        both_ends ends{*client, *server, "", false};
+        ends.shake(100'000);
+        CHECK(ends.server_state == (require ? state::failed : state::ready));
+        if (!require) {
+            CHECK(ends.server.peer_common_name().empty());
+        }
+    }
+}
+
+TEST_CASE("files that cannot be used are refused with a reason", "[backend][tls]") {
+    const self_signed other{"other"};
+    CHECK_THROWS_AS(
+        make_tls_server_context(
+            {.certificate = "/nowhere", .key = identity().key(), .client_ca = {}}
+        ),
+        std::runtime_error
+    );
+    CHECK_THROWS_AS(
+        make_tls_server_context(
+            {.certificate = identity().certificate(), .key = "/nowhere", .client_ca = {}}
+        ),
+        std::runtime_error
+    );
+    CHECK_THROWS_AS(
+        make_tls_server_context(
+            {.certificate = identity().certificate(), .key = other.key(), .client_ca = {}}
+        ),
+        std::runtime_error
+    );
+    CHECK_THROWS_AS(
+        make_tls_client_context({.ca = "/nowhere", .certificate = {}, .key = {}}),
+        std::runtime_error
+    );
+}
