@@ -63,7 +63,7 @@ struct ledger_entry {
     request kind = request::query;
     reply action = reply::forward;
     std::unique_ptr<ledger_detail> detail;
-    std::uint64_t unnamed = 0;  // of a Parse: the token of the unnamed statement that it makes
+    std::uint64_t unnamed = 0;  // token of the unnamed statement that a Parse makes or a Close ends
 
     /// Its reply ends with ReadyForQuery.
     [[nodiscard]] bool ends_batch() const noexcept {

@@ -753,7 +753,7 @@ relay::taken relay::on_close(const client_view& m, outbox& to_server, outbox& to
         return taken::all;
     }
     if (target->name.empty()) {
-        server_->requests.push(request::close);
+        server_->requests.push(request::close).unnamed = unnamed_token_;
         unnamed_token_ = no_statement;
         unnamed_sticks_ = false;
         server_->unnamed = no_statement;

@@ -385,6 +385,10 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
             }
         }
     }
+    if (entry.kind == request::close && entry.unnamed != 0 && unnamed_token_ == 0) {
+        unnamed_token_ = entry.unnamed;  // it was not closed after all
+        s.unnamed = server_state::unnamed_unknown;
+    }
     if (!entry.detail) {
         return;
     }
