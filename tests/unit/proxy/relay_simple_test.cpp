@@ -189,8 +189,8 @@ TEST_CASE(
     auto& client = world.add_client();
     client.send(query("begin"));
     server.reply(complete("BEGIN") + ready('T') + ready('I'));
-    CHECK_FALSE(server.is_idle());
-    CHECK(client.relay.is_doubtful());
+    CHECK(server.lost);
+    CHECK(server.state.doubtful);
 }
 
 TEST_CASE("FATAL between two messages is the server's last word", "[proxy][relay]") {
