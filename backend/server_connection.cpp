@@ -54,6 +54,11 @@ derived_keys& key_cache() {
     return cache;
 }
 
+/// The target cannot be reached for now, in the system's words or ours.
+connect_failure unreachable(std::string message) {
+    return {.unreachable = true, .sqlstate = {}, .message = std::move(message), .detail = {}};
+}
+
 std::string system_text(int error) {
     return std::generic_category().message(error);
 }
@@ -126,10 +131,7 @@ void server_connection::next_host() {
             clock::now() + target_->connect_timeout,
             [](void* self) {
                 static_cast<server_connection*>(self)->give_up(
-                    {.unreachable = true,
-                     .sqlstate = {},
-                     .message = "timeout expired while resolving the host name",
-                     .detail = {}}
+                    unreachable("timeout expired while resolving the host name")
                 );
             },
             this
@@ -143,9 +145,7 @@ void server_connection::next_host() {
             }
             if (auto* const reason = std::get_if<std::string>(&resolved)) {
                 addresses_.clear();
-                attempt_failed(
-                    {.unreachable = true, .sqlstate = {}, .message = *reason, .detail = {}}
-                );
+                attempt_failed(unreachable(*reason));
                 return;
             }
             addresses_ = std::get<0>(std::move(resolved));
@@ -165,9 +165,7 @@ void server_connection::open_socket() {
     phase_ = phase::connecting;
     const int fd = begin_connect(addresses_[address_index_]);
     if (fd < 0) {
-        attempt_failed(
-            {.unreachable = true, .sqlstate = {}, .message = system_text(errno), .detail = {}}
-        );
+        attempt_failed(unreachable(system_text(errno)));
         return;
     }
     socket = stream{fd};
@@ -178,11 +176,7 @@ void server_connection::open_socket() {
             io_->loop,
             clock::now() + target_->connect_timeout,
             [](void* self) {
-                static_cast<server_connection*>(self)->attempt_failed(
-                    {.unreachable = true,
-                     .sqlstate = {},
-                     .message = "timeout expired",
-                     .detail = {}}
+                static_cast<server_connection*>(self)->attempt_failed(unreachable("timeout expired")
                 );
             },
             this
@@ -254,28 +248,14 @@ void server_connection::on_events(std::uint32_t events) {
             on_tls_answer();
             return;
         case phase::tls_handshake:
-            if ((events & EPOLLOUT) != 0 && !socket.flush()) {
-                attempt_failed(
-                    {.unreachable = true,
-                     .sqlstate = {},
-                     .message = system_text(socket.error()),
-                     .detail = {}}
-                );
-                return;
-            }
-            continue_handshake();
-            return;
         case phase::authenticating:
             if ((events & EPOLLOUT) != 0 && !socket.flush()) {
-                attempt_failed(
-                    {.unreachable = true,
-                     .sqlstate = {},
-                     .message = system_text(socket.error()),
-                     .detail = {}}
-                );
-                return;
+                attempt_failed(unreachable(system_text(socket.error())));
+            } else if (phase_ == phase::tls_handshake) {
+                continue_handshake();
+            } else {
+                read_login();
             }
-            read_login();
             return;
         case phase::resolving:
         case phase::failed:
@@ -288,9 +268,7 @@ void server_connection::on_connect_finished() {
     socklen_t size = sizeof error;
     ::getsockopt(socket.fd(), SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0) {
-        attempt_failed(
-            {.unreachable = true, .sqlstate = {}, .message = system_text(error), .detail = {}}
-        );
+        attempt_failed(unreachable(system_text(error)));
         return;
     }
     socket.set_writing(false);
@@ -317,10 +295,7 @@ void server_connection::on_tls_answer() {
     }
     if (n <= 0) {
         attempt_failed(
-            {.unreachable = true,
-             .sqlstate = {},
-             .message = n < 0 ? system_text(errno) : "server closed the connection unexpectedly",
-             .detail = {}}
+            unreachable(n < 0 ? system_text(errno) : "server closed the connection unexpectedly")
         );
         return;
     }
@@ -354,12 +329,7 @@ void server_connection::on_tls_answer() {
         );
         return;
     }
-    attempt_failed(
-        {.unreachable = true,
-         .sqlstate = {},
-         .message = "received invalid response to SSL negotiation",
-         .detail = {}}
-    );
+    attempt_failed(unreachable("received invalid response to SSL negotiation"));
 }
 
 void server_connection::continue_handshake() {
@@ -375,10 +345,7 @@ void server_connection::continue_handshake() {
             return;
         case io_status::closed:
             attempt_failed(
-                {.unreachable = true,
-                 .sqlstate = {},
-                 .message = "server closed the connection unexpectedly during the TLS handshake",
-                 .detail = {}}
+                unreachable("server closed the connection unexpectedly during the TLS handshake")
             );
             return;
         case io_status::failed:
@@ -408,9 +375,7 @@ bool server_connection::send(std::string_view bytes) {
     if (socket.write(bytes, io_->scratch)) {
         return true;
     }
-    attempt_failed(
-        {.unreachable = true, .sqlstate = {}, .message = system_text(socket.error()), .detail = {}}
-    );
+    attempt_failed(unreachable(system_text(socket.error())));
     return false;
 }
 
@@ -426,14 +391,11 @@ void server_connection::read_login() {
         }
     }
     if (got.status != io_status::ok) {
-        attempt_failed(
-            {.unreachable = true,
-             .sqlstate = {},
-             .message = got.status == io_status::closed || socket.error() == 0
-                            ? "server closed the connection unexpectedly"
-                            : system_text(socket.error()),
-             .detail = {}}
-        );
+        attempt_failed(unreachable(
+            got.status == io_status::closed || socket.error() == 0
+                ? "server closed the connection unexpectedly"
+                : system_text(socket.error())
+        ));
     }
 }
 

@@ -663,16 +663,16 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
         pass(m, to_server);
         return taken::all;
     }
+    if (!names->statement.empty() && must_wait_for_name(names->statement, true)) {
+        stalled_ = true;
+        return taken::stop;
+    }
     open_batch_ = true;
     if (names->statement.empty()) {
         ensure_unnamed(to_server);
         server_->requests.push(request::bind);
         pass(m, to_server);
         return taken::all;
-    }
-    if (must_wait_for_name(names->statement, true)) {
-        stalled_ = true;
-        return taken::stop;
     }
     bool known = false;
     const auto server_name = server_name_for(names->statement, to_server, known);
@@ -703,6 +703,11 @@ relay::taken relay::on_describe(const client_view& m, outbox& to_server) {
         return taken::more_bytes;
     }
     const auto target = wire::parse_named_target(m.body());
+    if (target && target->kind == 'S' && !target->name.empty() &&
+        must_wait_for_name(target->name, true)) {
+        stalled_ = true;
+        return taken::stop;
+    }
     open_batch_ = true;
     if (!renames() || !target || target->kind != 'S') {
         server_->requests.push(request::describe);
@@ -714,10 +719,6 @@ relay::taken relay::on_describe(const client_view& m, outbox& to_server) {
         server_->requests.push(request::describe);
         pass(m, to_server);
         return taken::all;
-    }
-    if (must_wait_for_name(target->name, true)) {
-        stalled_ = true;
-        return taken::stop;
     }
     bool known = false;
     const auto server_name = server_name_for(target->name, to_server, known);
