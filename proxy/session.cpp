@@ -35,6 +35,7 @@ session::session(worker& owner, std::uint64_t id, int fd, const backend::socket_
 
 session::~session() {
     leave_counts();
+    owner_.shared().buffered_bytes -= accounted_;
 }
 
 /// Its place is free for another client, even while it has not closed its socket yet.
@@ -76,6 +77,10 @@ void session::on_events(std::uint32_t events) {
     if ((events & EPOLLOUT) != 0) {
         if (!client_.flush()) {
             client_gone(system_text(client_.error()));
+            return;
+        }
+        account_memory();
+        if (!client_.is_open()) {
             return;
         }
         if (!client_.has_pending()) {
@@ -447,6 +452,7 @@ void session::pump(std::string_view fresh) {
     }
     note_activity();
     maybe_release();
+    account_memory();
 }
 
 /// False: it waits for one (or the session is over).
@@ -681,6 +687,9 @@ void session::on_server_events(backend::server_connection& connection, std::uint
         return;
     }
     note_activity();
+    if (!account_memory()) {
+        return;
+    }
     // What the client has sent meanwhile comes first: the connection may have been made ready just
     // for that.
     if ((held_.empty() && maybe_release()) || !relay_->is_blocked()) {
@@ -861,6 +870,32 @@ void session::give_back_server() {
 }
 
 // ---- timers, cancel, the end
+
+/// What this session's buffers add to those of all. False: together they are over max_memory, and
+/// it has ended, since it was the one that wanted more.
+bool session::account_memory() {
+    const auto limit = owner_.current()->config().listen.max_memory;
+    if (limit == 0 && accounted_ == 0) {
+        return true;
+    }
+    const auto now = held_.size() + server_held_.size() + client_.pending_bytes() +
+                     (server_ ? server_->socket.pending_bytes() : 0);
+    auto& all = owner_.shared().buffered_bytes;
+    const bool grown = now > accounted_;
+    all += now;
+    all -= std::exchange(accounted_, now);
+    if (limit == 0 || !grown || all.load() <= limit || phase_ != phase::serving) {
+        return true;
+    }
+    end(
+        {.severity = "FATAL",
+         .sqlstate = std::string{wire::sqlstate::out_of_memory},
+         .message = "out of memory for the buffers of all sessions",
+         .detail = "This session wanted to hold " + std::to_string(now) + " bytes.",
+         .hint = "The limit is max_memory in the section [listen]."}
+    );
+    return false;
+}
 
 /// What the timeouts count from. Costs nothing where none is set.
 void session::note_activity() {

@@ -97,6 +97,7 @@ private:
     void schedule_timer();
     void on_timer();
     void note_activity();
+    bool account_memory();
     void cancel_finished();
     [[nodiscard]] wire::report server_gone_report(const std::string& cause) const;
 
@@ -118,6 +119,7 @@ private:
     backend::time_point block_since_;
     backend::time_point idle_since_;
     backend::time_point cancelled_at_;
+    std::size_t accounted_ = 0;  // of shared_state::buffered_bytes
     int cancels_ = 0;
     bool in_pump_ = false;
     bool wait_noticed_ = false;
