@@ -34,7 +34,7 @@ public:
     file_handle(file_handle&&) = delete;
     file_handle& operator=(file_handle&&) = delete;
 
-    int get() const noexcept { return fd_; }
+    [[nodiscard]] int get() const noexcept { return fd_; }
 
 private:
     int fd_;

@@ -27,9 +27,8 @@ login::login(session& owner, worker& home, std::string address, bool is_local)
 login::~login() {
     *alive_ = false;
     if (plain_password_) {
-        // NOLINTNEXTLINE(clang-analyzer-cplusplus.InnerPointer): the pointer is made in this very
-        // call
-        OPENSSL_cleanse(plain_password_->data(), plain_password_->size());
+        auto& password = *plain_password_;
+        OPENSSL_cleanse(password.data(), password.size());
     }
 }
 

@@ -169,9 +169,13 @@ private:
     struct rare_state {
         rewrite::client_statements names;
         std::string unnamed_tail;
-        std::string previous_tail;           // of the unnamed statement before this batch
-        std::uint64_t previous_unnamed = 0;  // its token
-        std::uint64_t unnamed_batch = 0;     // in which the present one was sent
+        /// The unnamed statement that the server has confirmed last: its token (0 = none), and its
+        /// tail where that is not unnamed_tail itself.
+        std::uint64_t confirmed_unnamed = 0;
+        bool confirmed_in_place = false;
+        std::string confirmed_tail;
+        std::vector<std::pair<std::uint64_t, std::string>>
+            unnamed_in_flight;  // older than the present one
         std::vector<std::string> custom_parameters;
         std::string pinned_by;
         std::string deallocated_name;  // the last one that was rewritten to the server's name
@@ -258,6 +262,9 @@ private:
         std::string_view whole, std::string_view body, outbox& to_client, outbox& to_server
     );
     void abandon_batch();
+    void confirm_unnamed(std::uint64_t token);
+    void forget_unnamed() noexcept;
+    void restore_unnamed();
     void drop_entry(ledger_entry& entry, bool skipped);
     void on_tag(std::string_view tag);
     void on_copy_in();

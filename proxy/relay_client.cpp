@@ -301,6 +301,14 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
         }
         if (renames() && traits.deallocated.size() == 1 && rare_ &&
             rare_->names.find(traits.deallocated.front())) {
+            if (std::exchange(
+                    open_batch_, false
+                )) {  // a simple Query ends a batch that had no Sync
+                wire::write_sync(to_server.copied());
+                server_->requests.push(request::sync, reply::swallow);
+                ++server_->batch;
+                ++batch_serial_;
+            }
             if (server_->requests.batches() > 0) {
                 stalled_ = true;
                 return taken::stop;
@@ -321,15 +329,13 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     auto& entry = server_->requests.push(request::query);
     ++server_->batch;
     open_batch_ = false;  // it ends a batch that had no Sync, as a Sync would
+    barrier_ = barrier_ || std::exchange(barrier_at_sync_, false);
     if (only_local_set) {
         entry.detail = std::make_unique<ledger_detail>();
         entry.detail->only_local_set = true;
     }
     unnamed_token_ = no_statement;
     unnamed_sticks_ = false;
-    if (rare_) {
-        rare_->deallocate_due = false;
-    }
     server_->unnamed = no_statement;
     pass(m, to_server);
     return taken::all;
@@ -350,6 +356,7 @@ void relay::deallocate_locally(const std::string& name, outbox& to_client) {
     entry.detail->is_deallocate = true;
     entry.detail->client_name = name;
     rare_->names.close(name, server_->batch);
+    forget_unnamed();
     unnamed_token_ = no_statement;  // as by every simple Query
     unnamed_sticks_ = false;
     settle(to_client);
@@ -538,10 +545,11 @@ void relay::parse_unnamed(
     }
     auto& r = rare();
     r.deallocate_due = false;
-    if (r.unnamed_batch != server_->batch) {
-        r.previous_unnamed = unnamed_sticks_ ? no_statement : unnamed_token_;
-        r.previous_tail.swap(r.unnamed_tail);
-        r.unnamed_batch = server_->batch;
+    if (r.confirmed_in_place) {
+        r.confirmed_tail.swap(r.unnamed_tail);
+        r.confirmed_in_place = false;
+    } else if (unnamed_token_ != no_statement) {
+        r.unnamed_in_flight.emplace_back(unnamed_token_, r.unnamed_tail);
     }
     unnamed_sticks_ = false;
     unnamed_token_ = env_.next_unnamed;

@@ -146,6 +146,9 @@ bool relay::on_server_message(
                 return false;
             }
             emit(whole, swallowed, to_client);
+            if (q.front().unnamed != 0) {
+                confirm_unnamed(q.front().unnamed);
+            }
             if (const auto& d = q.front().detail; d && d->statement) {
                 s.statements.confirm(d->statement->id, d->number);
                 if (!swallowed) {
@@ -163,6 +166,10 @@ bool relay::on_server_message(
                 return false;
             }
             emit(whole, swallowed, to_client);
+            if (kind == request::close && rare_ && q.front().unnamed != 0 &&
+                q.front().unnamed == rare_->confirmed_unnamed) {
+                forget_unnamed();
+            }
             q.pop();
             settle(to_client);
             return true;
@@ -369,25 +376,65 @@ void relay::abandon_batch() {
     }
 }
 
+/// The server holds the unnamed statement of this token.
+void relay::confirm_unnamed(std::uint64_t token) {
+    auto& r = rare();
+    if (token == unnamed_token_) {
+        r.unnamed_in_flight.clear();
+        r.confirmed_in_place = true;
+        r.confirmed_unnamed = token;
+        return;
+    }
+    for (auto& [older, tail] : r.unnamed_in_flight) {
+        if (older == token) {
+            r.confirmed_tail.swap(tail);
+            r.confirmed_in_place = false;
+            r.confirmed_unnamed = token;
+        }
+    }
+}
+
+/// The server holds none for this client.
+void relay::forget_unnamed() noexcept {
+    if (rare_) {
+        rare_->confirmed_unnamed = 0;
+        rare_->confirmed_in_place = false;
+    }
+}
+
+/// What was sent since the last confirmation has not come about.
+void relay::restore_unnamed() {
+    unnamed_sticks_ = false;
+    unnamed_token_ = 0;
+    server_->unnamed = server_state::unnamed_unknown;
+    if (rare_ && rare_->confirmed_unnamed != 0) {
+        unnamed_token_ = rare_->confirmed_unnamed;
+        if (!std::exchange(rare_->confirmed_in_place, true)) {
+            rare_->unnamed_tail = rare_->confirmed_tail;
+        }
+    }
+}
+
 void relay::drop_entry(ledger_entry& entry, bool skipped) {
     auto& s = *server_;
     if (entry.kind == request::parse && entry.unnamed != 0) {
         if (entry.unnamed == s.unnamed) {
             s.unnamed = server_state::unnamed_unknown;
         }
+        if (rare_) {
+            std::erase_if(rare_->unnamed_in_flight, [&](const auto& each) {
+                return each.first == entry.unnamed;
+            });
+        }
+        if (!skipped) {
+            forget_unnamed();  // a Parse that fails has dropped the one before, too
+        }
         if (entry.unnamed == unnamed_token_) {
-            // Failed: there is none any more. Skipped: the one before is still there.
-            unnamed_token_ = 0;
-            unnamed_sticks_ = false;
-            if (skipped && rare_) {
-                unnamed_token_ = std::exchange(rare_->previous_unnamed, 0);
-                rare_->unnamed_tail.swap(rare_->previous_tail);
-            }
+            restore_unnamed();
         }
     }
     if (entry.kind == request::close && entry.unnamed != 0 && unnamed_token_ == 0) {
-        unnamed_token_ = entry.unnamed;  // it was not closed after all
-        s.unnamed = server_state::unnamed_unknown;
+        restore_unnamed();  // it was not closed after all
     }
     if (!entry.detail) {
         return;
@@ -562,7 +609,14 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     const bool swallowed = q.front().action == reply::swallow;
     q.pop();
     if (kind == request::sync && swallowed) {
+        settle(to_client);
         return true;
+    }
+    if (kind == request::query) {
+        forget_unnamed();  // every simple Query drops it
+    }
+    while (!q.empty() && q.front().kind == request::copy_end) {
+        q.pop();  // it came too late for its COPY
     }
     switch (kind) {
         case request::setup:

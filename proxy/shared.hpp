@@ -59,7 +59,8 @@ struct shared_state {
     rewrite::statement_registry statements;
     wire::scram_key mock_key{};
     std::atomic<std::size_t> clients{0};
-    std::atomic<std::size_t> buffered_bytes{0};  // of all sessions; counted only where max_memory is set
+    std::atomic<std::size_t> buffered_bytes{
+        0};  // of all sessions; counted only where max_memory is set
     client_counts per_user;
     client_counts per_database;
     client_counts per_address;

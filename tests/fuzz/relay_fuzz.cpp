@@ -84,14 +84,10 @@ std::string simple_sql(choices& input) {
     return input.below(3) == 0 ? texts[input.below(std::size(texts))] : any_sql(input);
 }
 
-// Left out, because it is known to differ and does not matter to any client that is known:
-//   - DEALLOCATE of one name by the extended protocol takes effect when it is parsed;
-//   - DEALLOCATE that is answered here does not drop the unnamed statement, as every Query does (an
-//   empty Query in
-//     front of it does);
-//   - a skipped Parse or Close of the unnamed statement takes the older unnamed statement along;
-//   - a statement that SQL's PREPARE has made is reached by Bind only once the PREPARE has been
-//   answered.
+// Left out: EXECUTE of a statement that the protocol has prepared (SQL cannot see its name),
+// DEALLOCATE by the extended protocol (its name is rewritten, and known to be gone only at the Sync
+// behind it), and a simple DEALLOCATE inside a batch without Sync (it is answered here, and does
+// not end the batch).
 std::string next_message(choices& input, const model_server& direct) {
     if (direct.is_copying()) {
         switch (input.below(8)) {
@@ -111,12 +107,11 @@ std::string next_message(choices& input, const model_server& direct) {
         case 0:
         case 1:
         case 2:
-            return query("") + query(simple_sql(input));
+            return (direct.has_open_batch() ? query("") : "") + query(simple_sql(input));
         case 3:
         case 4:
         case 5: {
-            auto name = statement_name(input);
-            name = direct.is_skipping() && name.empty() ? "a" : name;
+            const auto name = statement_name(input);
             return parse(name, any_sql(input), std::vector<std::uint32_t>(input.below(2), 23));
         }
         case 6:
@@ -135,7 +130,7 @@ std::string next_message(choices& input, const model_server& direct) {
             return execute(portal, static_cast<std::uint32_t>(input.below(3)));
         }
         case 13:
-            return close('S', direct.is_skipping() ? "a" : statement_name(input));
+            return close('S', statement_name(input));
         case 14:
             return close('P', portal_name(input));
         case 15:

@@ -50,8 +50,8 @@ public:
 
     bool in_block() const noexcept { return status_ != 'I'; }
 
-    /// A batch has failed, and its Sync has not come yet.
-    bool is_skipping() const noexcept { return skipping_; }
+    /// Extended messages have been run, and no Sync or Query behind them.
+    bool has_open_batch() const noexcept { return implicit_; }
 
     /// Nothing of the session is left that another session could meet, but parameters.
     bool is_clean() const {
