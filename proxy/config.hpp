@@ -6,6 +6,7 @@
 #pragma once
 
 #include "catalog/connection.hpp"
+#include "rewrite/units.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -24,7 +25,7 @@ using duration = std::chrono::milliseconds;  // 0 = off where the setting says s
 enum class client_tls_mode { off, prefer, require, verify_ca, verify_full };
 enum class auth_method { trust, password, md5, scram_sha_256, cert, reject };
 enum class pool_mode { session, transaction, statement };
-enum class multi_statement_policy { pass, split_on_rpc, split, single };
+using rewrite::multi_statement_policy;
 enum class rpc_in_transaction { allow, warn, refuse };
 enum class session_state_policy { pin, refuse };
 enum class log_format { text, json };

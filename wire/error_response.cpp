@@ -2,6 +2,8 @@
 
 #include "wire/messages.hpp"
 
+#include <charconv>
+
 namespace signalbox::wire {
 namespace {
 
@@ -80,12 +82,7 @@ result<report_view> parse_report(bytes_view body) noexcept {
 }
 
 void write_edited_report(
-    std::string& out,
-    char type,
-    bytes_view body,
-    std::string_view severity,
-    std::string_view from,
-    std::string_view to
+    std::string& out, char type, bytes_view body, const report_edit& edit
 ) {
     message_writer msg{out, type};
     byte_reader in{body};
@@ -96,14 +93,24 @@ void write_edited_report(
         }
         auto value = in.cstring();
         msg.u8(code);
-        if ((code == 'S' || code == 'V') && !severity.empty()) {
-            value = severity;
+        if ((code == 'S' || code == 'V') && !edit.severity.empty()) {
+            value = edit.severity;
         }
-        const auto at = code == 'M' && !from.empty() ? value.find(from) : std::string_view::npos;
+        std::size_t position = 0;
+        if (code == 'P' && edit.position_shift > 0 &&
+            std::from_chars(value.data(), value.data() + value.size(), position).ec ==
+                std::errc{}) {
+            msg.cstring(std::to_string(position + edit.position_shift));
+            continue;
+        }
+        const auto at =
+            code == 'M' && !edit.from.empty() ? value.find(edit.from) : std::string_view::npos;
         if (at == std::string_view::npos) {
             msg.cstring(value);
         } else {
-            msg.bytes(value.substr(0, at)).bytes(to).cstring(value.substr(at + from.size()));
+            msg.bytes(value.substr(0, at))
+                .bytes(edit.to)
+                .cstring(value.substr(at + edit.from.size()));
         }
     }
     msg.u8(0);

@@ -17,15 +17,19 @@ namespace sqlstate {
 inline constexpr std::string_view successful_completion = "00000";
 inline constexpr std::string_view warning = "01000";
 inline constexpr std::string_view connection_failure = "08006";
+inline constexpr std::string_view warning = "01000";
 inline constexpr std::string_view protocol_violation = "08P01";
 inline constexpr std::string_view feature_not_supported = "0A000";
 inline constexpr std::string_view invalid_parameter_value = "22023";
+inline constexpr std::string_view active_sql_transaction = "25001";
+inline constexpr std::string_view in_failed_sql_transaction = "25P02";
 inline constexpr std::string_view idle_in_transaction_timeout = "25P03";
 inline constexpr std::string_view transaction_timeout = "25P04";
 inline constexpr std::string_view invalid_authorization = "28000";
 inline constexpr std::string_view invalid_password = "28P01";
 inline constexpr std::string_view invalid_catalog_name = "3D000";
 inline constexpr std::string_view syntax_error = "42601";
+inline constexpr std::string_view duplicate_prepared_statement = "42P05";
 inline constexpr std::string_view out_of_memory = "53200";
 inline constexpr std::string_view too_many_connections = "53300";
 inline constexpr std::string_view program_limit_exceeded = "54000";
@@ -66,15 +70,17 @@ struct report_view {
 /// Errors: truncated (no end), trailing_bytes.
 result<report_view> parse_report(bytes_view body) noexcept;
 
-/// The whole message again, with another severity and with `from` replaced by `to` in the message
-/// text.
+/// What is different when a report is sent on. Empty: as it was.
+struct report_edit {
+    std::string_view severity;
+    std::string_view from;  // in the message text, the first one …
+    std::string_view to;    // … becomes this
+    std::size_t position_shift = 0;  // characters, added to the error's position
+};
+
+/// The whole message again, edited.
 void write_edited_report(
-    std::string& out,
-    char type,
-    bytes_view body,
-    std::string_view severity,
-    std::string_view from,
-    std::string_view to
+    std::string& out, char type, bytes_view body, const report_edit& edit
 );
 
 }  // namespace signalbox::wire
