@@ -1,23 +1,48 @@
 #include "backend/work_pool.hpp"
 
+#include <system_error>
+
 namespace signalbox::backend {
 
 work_pool::work_pool(unsigned threads) {
-    for (unsigned i = 0; i < threads; ++i) {
-        threads_.emplace_back([this] { run(); });
+    // std::thread cannot be given a stack size.
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    int error = pthread_attr_setstacksize(&attributes, job_stack_bytes);
+    while (error == 0 && threads_.size() < threads) {
+        pthread_t thread{};
+        error = pthread_create(&thread, &attributes, &work_pool::start, this);
+        if (error == 0) {
+            threads_.push_back(thread);
+        }
+    }
+    pthread_attr_destroy(&attributes);
+    if (error != 0) {
+        stop();
+        throw std::system_error(error, std::generic_category(), "cannot start a thread");
     }
 }
 
 work_pool::~work_pool() {
+    stop();
+}
+
+void work_pool::stop() {
     {
         const std::lock_guard lock{mutex_};
         stopping_ = true;
         jobs_.clear();
     }
     ready_.notify_all();
-    for (auto& thread : threads_) {
-        thread.join();
+    for (const auto thread : threads_) {
+        pthread_join(thread, nullptr);
     }
+    threads_.clear();
+}
+
+void* work_pool::start(void* self) {
+    static_cast<work_pool*>(self)->run();
+    return nullptr;
 }
 
 void work_pool::submit(std::function<void()> job) {

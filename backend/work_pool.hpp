@@ -2,18 +2,22 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstddef>
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <thread>
+#include <pthread.h>
 #include <vector>
 
 namespace signalbox::backend {
 
-/// Jobs run in the order they came. The destructor finishes the running ones and drops the waiting
+/// Jobs run in the order they came, each with job_stack_bytes of stack (reserved, not used up). The destructor finishes the running ones and drops the waiting
 /// ones.
 class work_pool {
 public:
+    static constexpr std::size_t job_stack_bytes = std::size_t{256} << 20U;
+
+    /// Throws std::system_error where a thread cannot be made.
     explicit work_pool(unsigned threads);
     ~work_pool();
     work_pool(const work_pool&) = delete;
@@ -23,13 +27,15 @@ public:
     void submit(std::function<void()> job);
 
 private:
+    static void* start(void* self);
     void run();
+    void stop();
 
     std::mutex mutex_;
     std::condition_variable ready_;
     std::deque<std::function<void()>> jobs_;
     bool stopping_ = false;
-    std::vector<std::thread> threads_;
+    std::vector<pthread_t> threads_;
 };
 
 }  // namespace signalbox::backend

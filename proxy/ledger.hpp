@@ -27,6 +27,7 @@ enum class request : std::uint8_t {
     copy_end,     // CopyDone or CopyFail: no reply of its own
     setup,        // our Query that takes the connection to the session's parameters
     inspection,   // our Query that asks for the session's state
+    cut,          // our Sync in the middle of a client's extended batch
     restoration,  // our Query that returns reset parameters to the startup packet's values
     local         // answered here when its turn comes
 };
@@ -36,6 +37,7 @@ constexpr bool is_batch_end(request kind) noexcept {
     switch (kind) {
         case request::query:
         case request::sync:
+        case request::cut:
         case request::function_call:
         case request::setup:
         case request::inspection:

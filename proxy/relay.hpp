@@ -23,17 +23,22 @@
 #pragma once
 
 #include "backend/server_connection.hpp"
+#include "parser/statements.hpp"
+#include "proxy/commands.hpp"
 #include "proxy/config.hpp"
 #include "proxy/ledger.hpp"
 #include "proxy/outbox.hpp"
+#include "proxy/unit_run.hpp"
 #include "rewrite/parameters.hpp"
 #include "rewrite/statements.hpp"
 #include "wire/error_response.hpp"
 #include "wire/messages.hpp"
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +51,7 @@ struct relay_environment {
 
     rewrite::statement_cache statements;
     rewrite::parameter_pool parameters;
+    command_handler* commands = nullptr;  // who carries out what is addressed to Signalbox
     std::uint64_t next_unnamed = 1;
     std::uint64_t unnamed_step = 1;  // the number of workers: tokens are unique among them
 };
@@ -78,11 +84,16 @@ struct relay_settings {
     std::size_t max_prepared_statements = 200;
     std::uint64_t max_message_size = 1ULL << 30;
     bool refuse_state = false;  // session_state = "refuse"
+    rewrite::multi_statement_policy multi_statement = rewrite::multi_statement_policy::pass;
+    rpc_in_transaction rpc = rpc_in_transaction::warn;
+    std::shared_ptr<const parser::statement_rules> rules;  // null: statements are not looked at
+    std::shared_ptr<parser::verdict_cache> verdicts;       // of the worker, for these rules
 };
 
 class relay {
 public:
-    enum class demand { nothing, server, terminate, fatal };
+    /// `verdict`: undecided() is to be decided elsewhere; decided() takes the verdict.
+    enum class demand { nothing, server, terminate, fatal, verdict };
 
     enum class server_step { fine, lost, broken };
 
@@ -100,6 +111,25 @@ public:
 
     /// For demand::fatal: what to tell the client before it is closed.
     [[nodiscard]] const wire::report& fatal() const noexcept { return trouble_->fatal; }
+
+    /// For demand::verdict: the text, and how its strings read. Valid until the given bytes change.
+    struct open_question {
+        std::string_view sql;
+        parser::backslashes strings = parser::backslashes::plain;
+    };
+
+    [[nodiscard]] open_question undecided() const noexcept { return undecided_; }
+
+    void decided(parser::verdict_ptr verdict) { statements().decided = std::move(verdict); }
+
+    /// A batch is run in units, and the next one is to be sent: by send_unit().
+    [[nodiscard]] bool has_unit_due() const noexcept { return is_running() && statements_->run->is_due(); }
+
+    [[nodiscard]] bool unit_needs_server() const noexcept {
+        return has_unit_due() && !statements_->run->next().for_signalbox;
+    }
+
+    void send_unit(outbox& to_server, outbox& to_client);
 
     /// `lost`: the server has said that it ends (fatal_body() holds its words); `broken`: it does
     /// not keep the protocol.
@@ -126,7 +156,8 @@ public:
 
     /// The server is working on something of this client's.
     [[nodiscard]] bool is_busy() const noexcept {
-        return server_ != nullptr && (!server_->requests.empty() || open_batch_);
+        return is_running() ||
+               (server_ != nullptr && (!server_->requests.empty() || open_batch_));
     }
 
     [[nodiscard]] bool in_transaction() const noexcept {
@@ -153,7 +184,7 @@ public:
     /// The server connection is gone. Tells the client where something was under way.
     loss server_lost(const wire::report& why, outbox& to_client);
     /// No server can be had for the message that waits: it fails, and the session goes on.
-    void fail_waiting(wire::report why);
+    void fail_waiting(wire::report why, outbox& to_client);
 
     [[nodiscard]] const rewrite::parameter_set_ptr& reported() const noexcept { return reported_; }
 
@@ -165,6 +196,12 @@ public:
     }
 
 private:
+    struct own_portal {
+        std::string sql;
+        std::optional<command_reply> reply;  // once it has been executed
+        std::size_t row = 0;                 // the next one
+    };
+
     /// What most sessions never need.
     struct rare_state {
         rewrite::client_statements names;
@@ -186,6 +223,19 @@ private:
         std::string inspection_error;
     };
 
+    /// What only those sessions need whose statements were not just forwarded.
+    struct statement_state {
+        std::unique_ptr<unit_run> run;  // the batch that is run in units
+        parser::verdict_ptr decided;    // for the message that waits …
+        std::size_t decided_text = 0;   // … whose text has this hash
+        /// Prepared statements and portals that are addressed to Signalbox: the name, its SQL.
+        std::map<std::string, std::string, std::less<>> own_statements;
+        std::map<std::string, own_portal, std::less<>> own_portals;
+        /// Names of prepared statements that call an RPC function. A name stays until it is closed.
+        std::set<std::string, std::less<>> rpc_statements;
+        std::vector<std::string> rpc_portals;  // bound since the last Sync
+    };
+
     /// What has gone wrong; most sessions end without any.
     struct trouble {
         wire::report fatal;
@@ -205,10 +255,12 @@ private:
     };
 
     enum class taken { all, more_bytes, stop };
+    using decision = std::optional<taken>;  // nullopt: the message is forwarded like any other
 
     [[nodiscard]] bool renames() const noexcept { return settings_.mode != pool_mode::session; }
 
     rare_state& rare();
+    statement_state& statements();
     trouble& in_trouble();
 
     [[nodiscard]] bool has_lost() const noexcept { return trouble_ && trouble_->lost; }
@@ -217,6 +269,46 @@ private:
     bool protocol_error(std::string message);
     taken on_message(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_skipped(const client_view& m, outbox& to_client);
+    taken during_run(const client_view& m, outbox& to_server);
+
+    // Statements: relay_statements.cpp.
+    decision look_at(const client_view& m, outbox& to_server, outbox& to_client);
+    decision look_at_query(const client_view& m, outbox& to_server, outbox& to_client);
+    decision look_at_parse(const client_view& m, outbox& to_server, outbox& to_client);
+    decision look_at_bind(const client_view& m, outbox& to_server, outbox& to_client);
+    void look_at_execute(const client_view& m);
+    parser::verdict_ptr decide(std::string_view sql);
+    void keep_verdict(std::string_view sql, parser::verdict_ptr found);
+    [[nodiscard]] bool can_be_read() const noexcept;
+    [[nodiscard]] parser::backslashes string_style() const noexcept;
+    bool is_settled(outbox& to_server);
+    void cut(outbox& to_server);
+    [[nodiscard]] bool splits() const noexcept;
+    std::optional<wire::report> on_hazard(outbox& to_client) const;
+    void reject(const wire::report& why, request kind, outbox& to_server, outbox& to_client);
+    void end_unit(char status, outbox& to_client);
+    void tell_ready(char status, outbox& to_client);
+    void after_error(outbox& to_client);
+    [[nodiscard]] std::size_t position_shift() const noexcept;
+
+    [[nodiscard]] bool is_running() const noexcept { return statements_ && statements_->run; }
+
+    [[nodiscard]] char status() const noexcept { return server_ != nullptr ? server_->status : 'I'; }
+
+    // Statements addressed to Signalbox: relay_commands.cpp.
+    decision look_at_own(const client_view& m, outbox& to_server, outbox& to_client);
+    taken parse_own(
+        const client_view& m,
+        const wire::parse_message& p,
+        outbox& to_server,
+        outbox& to_client
+    );
+    bool wait_until_settled(outbox& to_server);
+    command_reply run_command(std::string_view sql);
+    void run_own_unit(std::string_view sql, outbox& to_server, outbox& to_client);
+    void execute_own(
+        own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client
+    );
     taken on_query(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_parse(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_bind(const client_view& m, outbox& to_server);
@@ -227,8 +319,12 @@ private:
     void pass(const client_view& m, outbox& to_server);
     void drop(const client_view& m);
     void note_traits(const parser::text_traits& traits);
+    ledger_entry& begin_query();
+    taken forward_query(
+        std::string_view text, const client_view* m, outbox& to_server, outbox& to_client
+    );
     void refuse(const wire::report& why, request kind, outbox& to_server);
-    bool refuses(const parser::text_traits& traits, request kind, outbox& to_server);
+    [[nodiscard]] std::optional<wire::report> refusal(const parser::text_traits& traits) const;
     void keep_for_repeat(bool from_its_start, std::string_view sent);
     bool repeat_batch(outbox& to_server);
     [[nodiscard]] bool is_barrier(const parser::text_traits& traits) const noexcept;
@@ -282,6 +378,7 @@ private:
     rewrite::parameter_set_ptr parameters_;
     rewrite::parameter_set_ptr reported_;
     std::unique_ptr<rare_state> rare_;
+    std::unique_ptr<statement_state> statements_;
     std::string_view login_role_;  // the pool's, which outlives the lease
     std::uint64_t unnamed_token_ = 0;
     std::size_t stream_left_ = 0;  // of a client message that is passed or dropped in pieces
@@ -298,8 +395,14 @@ private:
     bool suspect_ =
         false;  // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
+    bool looked_at_ = false;       // the message that waits has been looked at: it is forwarded
+    bool cut_due_ = false;         // an RPC call has been executed: a Sync goes before what follows
+    std::uint32_t executed_ = 0;   // Execute messages since the last Sync or cut
+    std::uint32_t cut_executed_ = 0;  // … before the cut that is under way
+    std::uint32_t committed_ = 0;     // by cuts of the batch under way
     bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
     demand demand_ = demand::nothing;
+    open_question undecided_;
     std::unique_ptr<trouble> trouble_;
 };
 

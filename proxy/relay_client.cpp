@@ -43,6 +43,13 @@ relay::rare_state& relay::rare() {
     return *rare_;
 }
 
+relay::statement_state& relay::statements() {
+    if (!statements_) {
+        statements_ = std::make_unique<statement_state>();
+    }
+    return *statements_;
+}
+
 relay::trouble& relay::in_trouble() {
     if (!trouble_) {
         trouble_ = std::make_unique<trouble>();
@@ -168,6 +175,15 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
             return on_skipped(m, to_client);
         }
     }
+    if (is_running()) {
+        return during_run(m, to_server);
+    }
+    if (m.type == cm::sync && statements_) {
+        statements_->rpc_portals.clear();
+        if (status() == 'I') {
+            statements_->own_portals.clear();  // they end with the implicit transaction
+        }
+    }
     if (server_ == nullptr) {
         switch (m.type) {
             case cm::copy_data:
@@ -188,8 +204,17 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
                 break;
         }
         if (has_lost()) {
+            looked_at_ = false;
             return on_failed(m, to_client);
         }
+    }
+    if (!std::exchange(looked_at_, false)) {
+        if (const auto done = look_at(m, to_server, to_client)) {
+            return *done;
+        }
+    }
+    if (server_ == nullptr) {
+        looked_at_ = true;
         demand_ = demand::server;
         return taken::stop;
     }
@@ -218,6 +243,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
         case cm::execute:
             server_->requests.push(request::execute);
             open_batch_ = true;
+            ++executed_;
             pass(m, to_server);
             return taken::all;
         case cm::function_call:
@@ -288,16 +314,50 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     if (!m.complete() && m.total <= wire::max_inspected_bytes) {
         return taken::more_bytes;
     }
-    const auto text =
-        m.complete() ? m.body().substr(0, m.body().size() - (m.body().empty() ? 0 : 1)) : m.body();
+    if (m.complete()) {
+        return forward_query(
+            m.body().substr(0, m.body().size() - (m.body().empty() ? 0 : 1)),
+            &m,
+            to_server,
+            to_client
+        );
+    }
+    suspect_ = suspect_ || renames();  // what it does is not looked at
+    begin_query();
+    pass(m, to_server);
+    return taken::all;
+}
+
+/// A Query is about to be sent: its entry in the ledger.
+ledger_entry& relay::begin_query() {
+    auto& entry = server_->requests.push(request::query);
+    ++server_->batch;
+    open_batch_ = false;  // it ends a batch that had no Sync, as a Sync would
+    executed_ = 0;
+    barrier_ = barrier_ || std::exchange(barrier_at_sync_, false);
+    unnamed_token_ = no_statement;
+    unnamed_sticks_ = false;
+    server_->unnamed = no_statement;
+    return entry;
+}
+
+/// `m`: the message that the text came in, which is passed on as it lies; null for a unit of a
+/// batch.
+relay::taken relay::forward_query(
+    std::string_view text, const client_view* m, outbox& to_server, outbox& to_client
+) {
+    const auto forget_message = [&] {
+        if (m != nullptr) {
+            drop(*m);
+        }
+        return taken::all;
+    };
     bool only_local_set = false;
-    if (!m.complete()) {
-        suspect_ = suspect_ || renames();  // what it does is not looked at
-    } else if (parser::quick_scan(text)) {
+    if (parser::quick_scan(text)) {
         const auto traits = parser::scan_text(text);
-        if (refuses(traits, request::query, to_server)) {
-            drop(m);
-            return taken::all;
+        if (const auto why = refusal(traits)) {
+            refuse(*why, request::query, to_server);
+            return forget_message();
         }
         if (renames() && traits.deallocated.size() == 1 && rare_ &&
             rare_->names.find(traits.deallocated.front())) {
@@ -315,8 +375,7 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
             }
             if (server_->status != 'E') {
                 deallocate_locally(traits.deallocated.front(), to_client);
-                drop(m);
-                return taken::all;
+                return forget_message();
             }
         }
         barrier_ = barrier_ || is_barrier(traits);
@@ -326,18 +385,16 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
         note_traits(traits);
         only_local_set = traits.only_local_set;
     }
-    auto& entry = server_->requests.push(request::query);
-    ++server_->batch;
-    open_batch_ = false;  // it ends a batch that had no Sync, as a Sync would
-    barrier_ = barrier_ || std::exchange(barrier_at_sync_, false);
+    auto& entry = begin_query();
     if (only_local_set) {
         entry.detail = std::make_unique<ledger_detail>();
         entry.detail->only_local_set = true;
     }
-    unnamed_token_ = no_statement;
-    unnamed_sticks_ = false;
-    server_->unnamed = no_statement;
-    pass(m, to_server);
+    if (m != nullptr) {
+        pass(*m, to_server);
+    } else {
+        wire::write_query(to_server.copied(), text);
+    }
     return taken::all;
 }
 
@@ -384,34 +441,26 @@ void relay::refuse(const wire::report& why, request kind, outbox& to_server) {
     }
 }
 
-/// True: the statement is not sent.
-bool relay::refuses(const parser::text_traits& traits, request kind, outbox& to_server) {
+/// Why the statement must not be sent.
+std::optional<wire::report> relay::refusal(const parser::text_traits& traits) const {
     if (settings_.mode == pool_mode::statement && traits.opens_block) {
-        refuse(
-            {.severity = "ERROR",
-             .sqlstate = std::string{wire::sqlstate::feature_not_supported},
-             .message = "explicit transactions are not supported in statement pool mode",
-             .detail = {},
-             .hint = "Use a route with pool_mode = \"transaction\"."},
-            kind,
-            to_server
-        );
-        return true;
+        return wire::report{
+            .severity = "ERROR",
+            .sqlstate = std::string{wire::sqlstate::feature_not_supported},
+            .message = "explicit transactions are not supported in statement pool mode",
+            .detail = {},
+            .hint = "Use a route with pool_mode = \"transaction\"."};
     }
     if (settings_.refuse_state && renames() && !traits.uncarryable.empty()) {
-        refuse(
-            {.severity = "ERROR",
-             .sqlstate = std::string{wire::sqlstate::feature_not_supported},
-             .message = std::string{traits.uncarryable} +
-                        " cannot be carried to another server connection",
-             .detail = {},
-             .hint = R"(Use a route with pool_mode = "session" or session_state = "pin".)"},
-            kind,
-            to_server
-        );
-        return true;
+        return wire::report{
+            .severity = "ERROR",
+            .sqlstate = std::string{wire::sqlstate::feature_not_supported},
+            .message = std::string{traits.uncarryable} +
+                       " cannot be carried to another server connection",
+            .detail = {},
+            .hint = R"(Use a route with pool_mode = "session" or session_state = "pin".)"};
     }
-    return false;
+    return std::nullopt;
 }
 
 relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to_client) {
@@ -464,7 +513,8 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
     const auto statement =
         p->name.empty() ? nullptr : env_.statements.intern(p->tail, parameters_->parsing_hash());
     const auto traits = statement ? statement->traits : parser::scan_text(p->text);
-    if (refuses(traits, request::parse, to_server)) {
+    if (const auto why = refusal(traits)) {
+        refuse(*why, request::parse, to_server);
         drop(m);
         return taken::all;
     }
@@ -789,6 +839,8 @@ relay::taken relay::on_sync(const client_view& m, outbox& to_server) {
     } else {
         server_->requests.push(request::sync);
         server_->skip_to_sync = false;
+        executed_ = 0;
+        cut_due_ = false;
         ++server_->batch;
         ++batch_serial_;
         open_batch_ = false;
@@ -798,7 +850,13 @@ relay::taken relay::on_sync(const client_view& m, outbox& to_server) {
     return taken::all;
 }
 
-void relay::fail_waiting(wire::report why) {
+void relay::fail_waiting(wire::report why, outbox& to_client) {
+    if (is_running()) {  // the client is waiting for its batch
+        wire::write_error_response(to_client.copied(), why);
+        after_error(to_client);
+        end_unit('I', to_client);
+        return;
+    }
     in_trouble().lost = std::move(why);
 }
 

@@ -54,7 +54,10 @@ relay::server_step relay::on_server(
         }
         const std::size_t total = std::size_t{length} + 1;
         const bool swallowed = !s.requests.empty() && s.requests.front().action == reply::swallow;
-        if (may_stream(type) && !swallowed) {
+        // A notice in a batch that was split may have a position to be moved.
+        const bool edited = type == sm::notice_response && position_shift() > 0 &&
+                            total <= wire::max_server_control_bytes;
+        if (may_stream(type) && !swallowed && !edited) {
             const auto whole = in.substr(at, total);
             to_client.pass(whole);
             s.stream_left = total - whole.size();
@@ -181,6 +184,17 @@ bool relay::on_server_message(
                 settle(to_client);
             }
             return true;
+        case sm::notice_response:
+            if (swallowed) {
+                return true;
+            }
+            wire::write_edited_report(
+                to_client.copied(),
+                type,
+                body,
+                {.severity = {}, .from = {}, .to = {}, .position_shift = position_shift()}
+            );
+            return true;
         case sm::error_response:
             return on_error(whole, body, to_client, to_server);
         case sm::parameter_status: {
@@ -264,6 +278,7 @@ bool relay::on_error(
     auto& front = q.front();
     if (front.detail && !front.detail->error.empty()) {
         to_client.copied() += front.detail->error;
+        after_error(to_client);
         abandon_batch();
         return true;
     }
@@ -291,13 +306,21 @@ bool relay::on_error(
             client_name = client_name_for(server_name, front);
         }
     }
-    if (client_name.empty()) {
+    const auto shift = position_shift();
+    if (client_name.empty() && shift == 0) {
         to_client.pass(whole);
     } else {
         wire::write_edited_report(
-            to_client.copied(), sm::error_response, body, {}, server_name, client_name
+            to_client.copied(),
+            sm::error_response,
+            body,
+            {.severity = {},
+             .from = client_name.empty() ? std::string_view{} : server_name,
+             .to = client_name,
+             .position_shift = shift}
         );
     }
+    after_error(to_client);
     abandon_batch();
     return true;
 }
@@ -322,13 +345,15 @@ bool relay::repeat_batch(outbox& to_server) {
         return false;
     }
     std::vector<ledger_entry> again;
-    while (q.front().kind != request::sync) {
+    while (!q.front().ends_batch()) {
         if (q.front().action == reply::forward) {
             again.push_back(std::move(q.front()));
         }
         q.pop();
     }
-    q.front().action = reply::swallow;  // the Sync of the failed attempt
+    const auto end = q.front().kind;
+    const auto end_action = std::exchange(q.front().action, reply::swallow);  // the failed attempt's
+    q.front().kind = request::sync;
     std::string bytes;
     for (const auto& [id, number] : stale) {
         const auto statement = rare().names.statement_of(id);
@@ -351,7 +376,7 @@ bool relay::repeat_batch(outbox& to_server) {
     for (auto& entry : again) {
         q.push(entry.kind).detail = std::move(entry.detail);
     }
-    q.push(request::sync);
+    q.push(end, end_action);
     to_server.copied() += bytes;
     to_server.copied() += s.repeat;
     s.repeat.clear();  // once
@@ -365,10 +390,13 @@ void relay::abandon_batch() {
         return;  // a Query or a Sync: ReadyForQuery follows at once
     }
     bool skipped = false;  // the first one has failed, the others were not looked at
-    while (!q.empty() && q.front().kind != request::sync) {
+    while (!q.empty() && q.front().kind != request::sync && q.front().kind != request::cut) {
         drop_entry(q.front(), skipped);
         q.pop();
         skipped = true;
+    }
+    if (!q.empty() && q.front().kind == request::cut) {
+        skip_locally_ = true;  // the server does not skip what follows our own Sync
     }
     if (q.empty()) {
         server_->skip_to_sync = true;
@@ -467,7 +495,7 @@ void relay::settle(outbox& to_client) {
         if (d->is_deallocate) {
             rare().names.confirm_close(d->client_name);
             wire::write_command_complete(out, "DEALLOCATE");
-            wire::write_ready_for_query(out, s.status);
+            tell_ready(s.status, to_client);
         } else if (d->is_close) {
             rare().names.confirm_close(d->client_name);
             wire::write_empty(out, sm::close_complete);
@@ -513,6 +541,9 @@ void relay::on_copy_in() {
 void relay::on_tag(std::string_view tag) {
     auto& s = *server_;
     const auto is = [tag](std::string_view word) { return tag.starts_with(word); };
+    if (tag == "ROLLBACK" && is_running()) {
+        statements_->run->note_rollback();
+    }
     const bool forgets = is("DISCARD ALL") || is("DEALLOCATE ALL");
     if (is("RESET") || is("DISCARD ALL")) {
         reset_seen_ = true;
@@ -608,9 +639,18 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     const auto kind = q.front().kind;
     const bool swallowed = q.front().action == reply::swallow;
     q.pop();
+    if (kind == request::cut) {
+        const auto executed = std::exchange(cut_executed_, 0);
+        committed_ += status == 'I' && !skip_locally_ ? executed : 0;
+        settle(to_client);
+        return true;
+    }
     if (kind == request::sync && swallowed) {
         settle(to_client);
         return true;
+    }
+    if (kind == request::sync) {
+        committed_ = 0;
     }
     if (kind == request::query) {
         forget_unnamed();  // every simple Query drops it
@@ -634,7 +674,7 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
             blocked_ = false;
             suspect_ = false;
             finish_inspection(to_client);
-            wire::write_ready_for_query(to_client.copied(), status);
+            tell_ready(status, to_client);
             return true;
         default:
             break;
@@ -668,7 +708,11 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
         sync_reported(to_client);
         reset_seen_ = !q.empty() || status == 'E';
     }
-    to_client.pass(whole);
+    if (is_running()) {
+        end_unit(status, to_client);
+    } else {
+        to_client.pass(whole);
+    }
     settle(to_client);
     return true;
 }
@@ -679,7 +723,7 @@ void relay::finish_batch(char status, outbox& to_client, outbox& to_server) {
     auto& s = *server_;
     if (status != 'I' || !suspect_ || !renames()) {
         blocked_ = false;
-        wire::write_ready_for_query(to_client.copied(), status);
+        tell_ready(status, to_client);
         return;
     }
     blocked_ = true;
@@ -806,7 +850,7 @@ relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     auto& q = s.requests;
     const bool cut = s.stream_left > 0 && !s.stream_swallowed;
     const bool in_block = s.status != 'I';
-    const bool had_batch = open_batch_;
+    bool had_batch = open_batch_;
     const bool was_skipping = s.skip_to_sync;
     while (!q.empty() && q.front().kind == request::copy_end) {
         q.pop();
@@ -831,10 +875,14 @@ relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
             entry.kind == request::inspection || entry.kind == request::restoration;
         if (error_due && !held_ready && entry.kind != request::setup) {
             wire::write_error_response(to_client.copied(), why);
+            after_error(to_client);
             error_due = false;
         }
-        if (entry.ends_batch() && entry.kind != request::setup) {
-            wire::write_ready_for_query(to_client.copied(), 'I');
+        if (entry.kind == request::cut) {
+            had_batch = true;  // the client's own Sync is still to come
+        } else if (entry.ends_batch() && entry.kind != request::setup) {
+            s.status = 'I';
+            tell_ready('I', to_client);
             error_due = true;
         }
         drop_entry(entry, true);
@@ -843,6 +891,7 @@ relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     if (had_batch) {
         if (error_due) {
             wire::write_error_response(to_client.copied(), why);
+            after_error(to_client);
         }
         skip_locally_ = true;
     }

@@ -73,6 +73,9 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
         server_tls_.emplace(name, backend::make_server_tls_context(*connection));
     }
     for (const auto& route : config_.routes) {
+        rules_.emplace(
+            route.get(), std::make_shared<const parser::statement_rules>(route->rpc_functions)
+        );
         if (route->is_pattern) {
             patterns_.push_back({std::make_unique<re2::RE2>(route->database), route});
         } else {
@@ -118,6 +121,12 @@ runtime::~runtime() = default;
 const known_user* runtime::find_user(std::string_view name) const {
     const auto it = users_.find(name);
     return it == users_.end() ? nullptr : &it->second;
+}
+
+std::shared_ptr<const parser::statement_rules> runtime::rules_of(const route_settings& route
+) const {
+    const auto it = rules_.find(&route);
+    return it == rules_.end() ? nullptr : it->second;
 }
 
 std::shared_ptr<SSL_CTX> runtime::server_tls(const std::string& connection_name) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/server_connection.hpp"
+#include "parser/statements.hpp"
 #include "proxy/config.hpp"
 #include "rewrite/statements.hpp"
 #include "wire/scram.hpp"
@@ -52,6 +53,9 @@ public:
     /// Null when TLS towards clients is off.
     SSL_CTX* client_tls() const noexcept { return client_tls_.get(); }
 
+    /// How the route's statements are looked at. Null for a route of another configuration.
+    std::shared_ptr<const parser::statement_rules> rules_of(const route_settings& route) const;
+
     std::shared_ptr<SSL_CTX> server_tls(const std::string& connection_name) const;
 
     struct peer {
@@ -80,6 +84,8 @@ private:
         std::equal_to<>>
         exact_;
     std::vector<pattern_route> patterns_;
+    std::unordered_map<const route_settings*, std::shared_ptr<const parser::statement_rules>>
+        rules_;
     std::unordered_map<std::string, known_user, rewrite::string_hash, std::equal_to<>> users_;
 };
 

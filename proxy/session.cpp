@@ -115,7 +115,7 @@ bool session::should_pause() const noexcept {
     if (phase_ != phase::serving) {
         return phase_ == phase::joining;
     }
-    return ticket_ != 0 || cancels_ > 0 || relay_->is_blocked() || relay_->is_stalled() ||
+    return ticket_ != 0 || cancels_ > 0 || deciding_ || relay_->is_blocked() || relay_->is_stalled() ||
            (server_ && server_->socket.has_pending()) ||
            client_.pending_bytes() > max_pending_bytes;
 }
@@ -182,7 +182,8 @@ void session::on_client_bytes(std::string_view bytes) {
 void session::on_client_closed() {
     client_eof_ = true;
     client_.peer_closed();
-    if (phase_ == phase::serving && (relay_->is_busy() || ticket_ != 0 || cancels_ > 0)) {
+    if (phase_ == phase::serving &&
+        (relay_->is_busy() || ticket_ != 0 || cancels_ > 0 || deciding_)) {
         probe_client();
         return;
     }
@@ -389,7 +390,7 @@ void session::pump(std::string_view fresh) {
     }
     std::size_t at = 0;
     in_pump_ = true;
-    while (cancels_ == 0 && ticket_ == 0 && client_.pending_bytes() <= max_pending_bytes &&
+    while (cancels_ == 0 && ticket_ == 0 && !deciding_ && client_.pending_bytes() <= max_pending_bytes &&
            !(server_ && server_->socket.has_pending())) {
         const auto taken = relay_->on_client(fresh.substr(at), owner_.to_server, owner_.to_client);
         at += taken;
@@ -434,6 +435,14 @@ void session::pump(std::string_view fresh) {
             }
             continue;
         }
+        if (demand == relay::demand::verdict) {
+            ask_for_verdict();
+            break;
+        }
+        if (!advance_units()) {
+            in_pump_ = false;
+            return;
+        }
         if (taken == 0 || at == fresh.size()) {
             break;
         }
@@ -450,6 +459,45 @@ void session::pump(std::string_view fresh) {
     note_activity();
     maybe_release();
     account_memory();
+}
+
+/// Sends the next units of a batch, each on a connection taken anew from the pool. False: the
+/// session is over.
+bool session::advance_units() {
+    while (relay_->has_unit_due() && !relay_->is_blocked() && ticket_ == 0 && cancels_ == 0) {
+        maybe_release();
+        if (relay_->unit_needs_server() && !server_) {
+            if (!acquire() && (!client_.is_open() || phase_ != phase::serving)) {
+                return false;
+            }
+            continue;
+        }
+        relay_->send_unit(owner_.to_server, owner_.to_client);
+        if (!flush()) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// A text that would hold the event loop for too long, or its stack would be too small for.
+void session::ask_for_verdict() {
+    const auto question = relay_->undecided();
+    deciding_ = true;
+    owner_.decide(
+        pool_->relay.rules,
+        std::string{question.sql},
+        question.strings,
+        [&owner = owner_, id = id_](parser::verdict_ptr found) {
+            auto* const self = owner.find_session(id);
+            if (self == nullptr || self->phase_ != phase::serving) {
+                return;
+            }
+            self->deciding_ = false;
+            self->relay_->decided(std::move(found));
+            self->resume();
+        }
+    );
 }
 
 /// False: it waits for one (or the session is over).
@@ -602,6 +650,9 @@ void session::on_server_events(backend::server_connection& connection, std::uint
     if (!account_memory()) {
         return;
     }
+    if (!advance_units() || phase_ != phase::serving) {
+        return;
+    }
     // What the client has sent meanwhile comes first: the connection may have been made ready just
     // for that.
     if ((held_.empty() && maybe_release()) || !relay_->is_blocked()) {
@@ -623,6 +674,9 @@ void session::resume() {
         return;
     }
     schedule_timer();
+    if (!advance_units()) {
+        return;
+    }
     if (!held_.empty()) {
         pump({});
     }
@@ -725,7 +779,10 @@ void session::server_failed(const std::string& cause) {
 void session::setup_failed() {
     std::string out;
     wire::write_edited_report(
-        out, wire::server_message::error_response, *relay_->setup_error(), "FATAL", {}, {}
+        out,
+        wire::server_message::error_response,
+        *relay_->setup_error(),
+        {.severity = "FATAL", .from = {}, .to = {}}
     );
     const auto said = wire::parse_report(*relay_->setup_error());
     log::info(

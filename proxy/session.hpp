@@ -85,6 +85,8 @@ private:
     // Serving.
     void pump(std::string_view fresh);
     bool acquire();
+    bool advance_units();
+    void ask_for_verdict();
     void take(backend::connection_ptr connection);
     bool flush();
     void resume();
@@ -122,6 +124,7 @@ private:
     std::size_t accounted_ = 0;  // of shared_state::buffered_bytes
     int cancels_ = 0;
     bool in_pump_ = false;
+    bool deciding_ = false;  // a text is being looked at on another thread
     bool wait_noticed_ = false;
     bool client_eof_ = false;
     bool draining_ = false;

@@ -29,7 +29,10 @@ void session::fail_wait(wire::report why) {
         fatal(why);
         return;
     }
-    relay_->fail_waiting(std::move(why));
+    relay_->fail_waiting(std::move(why), owner_.to_client);
+    if (!flush()) {
+        return;
+    }
     if (!in_pump_) {
         resume();
     }

@@ -36,6 +36,7 @@ worker::worker(std::size_t index, shared_state& shared, runtime_ptr runtime)
       io_{loop_, scratch_, shared.jobs},
       environment_(shared.statements),
       next_session_(index) {
+    environment_.commands = &commands_;
     environment_.next_unnamed = index + 1;
     environment_.unnamed_step = shared.count;
 }
@@ -96,6 +97,14 @@ void worker::configure(pool_entry& entry, const resolved_route& route) {
     entry.route = route.settings;
     entry.relay.max_prepared_statements = r.max_prepared_statements;
     entry.relay.refuse_state = r.session_state == session_state_policy::refuse;
+    entry.relay.multi_statement = r.multi_statement;
+    entry.relay.rpc = r.rpc;
+    entry.relay.rules = runtime_->rules_of(r);
+    auto& verdicts = verdicts_[entry.relay.rules.get()];
+    if (!verdicts) {
+        verdicts = std::make_shared<parser::verdict_cache>();
+    }
+    entry.relay.verdicts = verdicts;
     entry.relay.max_message_size = runtime_->config().listen.max_message_size;
     auto target = std::make_shared<backend::server_target>();
     target->connection = route.connection;
@@ -342,6 +351,18 @@ void worker::cancel(const backend::server_connection& victim, std::function<void
     raw->start();
 }
 
+void worker::decide(
+    std::shared_ptr<const parser::statement_rules> rules,
+    std::string sql,
+    parser::backslashes strings,
+    std::function<void(parser::verdict_ptr)> done
+) {
+    shared_.jobs.submit([this, rules = std::move(rules), sql = std::move(sql), strings, done] {
+        auto found = std::make_shared<const parser::verdict>(rules->decide(sql, strings));
+        post([done, found = std::move(found)] { done(found); });
+    });
+}
+
 void worker::register_key(wire::backend_key_data key, std::uint64_t session_id) {
     keys_[key_of(key)] = session_id;
 }
@@ -381,6 +402,7 @@ void worker::route_cancel(wire::cancel_request request, std::uint64_t asking_ses
 
 void worker::apply(runtime_ptr next) {
     runtime_ = std::move(next);
+    verdicts_.clear();
     for (auto& [key, entry] : pools_) {
         const auto route = runtime_->resolve(entry->database);
         if (!route || !route->connection) {

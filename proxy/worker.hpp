@@ -90,6 +90,14 @@ public:
     /// A client's CancelRequest: finds the session on whichever worker has it.
     void route_cancel(wire::cancel_request request, std::uint64_t asking_session);
 
+    /// Decides on a thread of its own; `done` runs here.
+    void decide(
+        std::shared_ptr<const parser::statement_rules> rules,
+        std::string sql,
+        parser::backslashes strings,
+        std::function<void(parser::verdict_ptr)> done
+    );
+
     void register_key(wire::backend_key_data key, std::uint64_t session_id);
     void forget_key(wire::backend_key_data key);
 
@@ -131,6 +139,10 @@ private:
     backend::io_scratch scratch_;
     backend::io_context io_;
     relay_environment environment_;
+    no_commands commands_;
+    /// By the rules of a route; those that no pool uses any more go with the next configuration.
+    std::unordered_map<const parser::statement_rules*, std::shared_ptr<parser::verdict_cache>>
+        verdicts_;
     std::uint64_t next_session_;
     std::vector<std::unique_ptr<listener>> listeners_;
     std::unordered_map<std::string, std::unique_ptr<pool_entry>> pools_;

@@ -15,7 +15,6 @@ namespace signalbox::wire {
 /// The SQLSTATEs that Signalbox itself raises.
 namespace sqlstate {
 inline constexpr std::string_view successful_completion = "00000";
-inline constexpr std::string_view warning = "01000";
 inline constexpr std::string_view connection_failure = "08006";
 inline constexpr std::string_view warning = "01000";
 inline constexpr std::string_view protocol_violation = "08P01";

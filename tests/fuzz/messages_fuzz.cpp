@@ -24,14 +24,19 @@ void same(const std::string& stream, std::string_view body) {
 void report(std::string_view body) {
     const auto read = parse_report(body);
     std::string again;
-    write_edited_report(again, 'E', body, {}, {}, {});
+    write_edited_report(again, 'E', body, {});
     const auto frames = split_frames(again);
     require(frames.size() == 1);
     require(parse_report(frames[0].body).has_value());
     if (read) {
         require(frames[0].body == body);
         std::string edited;
-        write_edited_report(edited, 'N', body, "WARNING", "signalbox_1", "s");
+        write_edited_report(
+            edited,
+            'N',
+            body,
+            {.severity = "WARNING", .from = "signalbox_1", .to = "s", .position_shift = 3}
+        );
         require(parse_report(split_frames(edited).at(0).body).has_value());
     }
 }

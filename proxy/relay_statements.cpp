@@ -1,0 +1,437 @@
+// What the relay makes of statements: batches that are run in units, and pipelines that are cut
+// around calls of RPC functions.
+//
+// A decision about a message may need the transaction status, or the end of what was sent before:
+// then the message waits until the ledger is empty, and is looked at again.
+#include "parser/traits.hpp"
+#include "proxy/relay.hpp"
+#include "wire/limits.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace signalbox::proxy {
+
+namespace cm = wire::client_message;
+
+namespace {
+
+/// Encodings of a client in which the second byte of a character can be a backslash or a letter: a
+/// text in them cannot be cut into tokens byte by byte. PostgreSQL has them for clients only.
+bool is_unsafe_encoding(std::string_view name) noexcept {
+    constexpr auto unsafe = std::to_array<std::string_view>(
+        {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"}
+    );
+    return std::find(unsafe.begin(), unsafe.end(), name) != unsafe.end();
+}
+
+std::string_view reported_value(
+    const rewrite::parameter_set_ptr& reported, std::string_view name
+) noexcept {
+    const auto* const value = reported ? reported->find(name) : nullptr;
+    return value != nullptr ? std::string_view{*value} : std::string_view{};
+}
+
+/// As PostgreSQL counts an error's position.
+std::size_t characters(std::string_view text, std::string_view encoding) noexcept {
+    if (encoding != "UTF8") {
+        return text.size();
+    }
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+        return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U;
+    }));
+}
+
+}  // namespace
+
+bool relay::can_be_read() const noexcept {
+    return !is_unsafe_encoding(reported_value(reported_, "client_encoding"));
+}
+
+parser::backslashes relay::string_style() const noexcept {
+    return reported_value(reported_, "standard_conforming_strings") == "off"
+               ? parser::backslashes::escape
+               : parser::backslashes::plain;
+}
+
+bool relay::splits() const noexcept {
+    return settings_.multi_statement == rewrite::multi_statement_policy::split ||
+           settings_.multi_statement == rewrite::multi_statement_policy::split_on_rpc;
+}
+
+/// Null: it is to be decided elsewhere, which demand_ says.
+parser::verdict_ptr relay::decide(std::string_view sql) {
+    const auto strings = string_style();
+    const bool is_cached = strings == parser::backslashes::plain;
+    if (statements_ && statements_->decided) {
+        auto found = std::exchange(statements_->decided, nullptr);
+        if (statements_->decided_text == std::hash<std::string_view>{}(sql)) {
+            if (is_cached) {
+                settings_.verdicts->add(sql, found);
+            }
+            return found;
+        }
+    }
+    if (is_cached) {
+        if (auto known = settings_.verdicts->find(sql)) {
+            return known;
+        }
+    }
+    if (!parser::statement_rules::is_light(sql)) {
+        keep_verdict(sql, nullptr);  // the text that decided() will be about
+        undecided_ = {.sql = sql, .strings = strings};
+        demand_ = demand::verdict;
+        return nullptr;
+    }
+    auto made = std::make_shared<const parser::verdict>(settings_.rules->decide(sql, strings));
+    if (is_cached) {
+        settings_.verdicts->add(sql, made);
+    }
+    return made;
+}
+
+/// The message has to wait: it will not be decided again.
+void relay::keep_verdict(std::string_view sql, parser::verdict_ptr found) {
+    statements().decided = std::move(found);
+    statements().decided_text = std::hash<std::string_view>{}(sql);
+}
+
+/// Everything that was sent before has been answered, and no batch is open. False: it will be.
+bool relay::is_settled(outbox& to_server) {
+    if (server_ == nullptr) {
+        return true;
+    }
+    if (open_batch_) {
+        cut(to_server);
+    }
+    return server_->requests.empty();
+}
+
+/// True: the message has to wait.
+bool relay::wait_until_settled(outbox& to_server) {
+    stalled_ = !is_settled(to_server);
+    return stalled_;
+}
+
+/// Ends the implicit transaction of the client's batch so far; the batch goes on behind it.
+void relay::cut(outbox& to_server) {
+    wire::write_sync(to_server.copied());
+    server_->requests.push(request::cut, reply::swallow);
+    ++server_->batch;
+    ++batch_serial_;
+    open_batch_ = false;
+    cut_due_ = false;
+    cut_executed_ = std::exchange(executed_, 0);
+}
+
+relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& to_client) {
+    if (server_ != nullptr && server_->copy_in) {
+        return std::nullopt;  // it ends the COPY, whatever it says
+    }
+    if (cut_due_) {
+        switch (m.type) {
+            case cm::sync:
+            case cm::flush:
+            case cm::copy_data:
+            case cm::copy_done:
+            case cm::copy_fail:
+                break;
+            default:
+                if (server_ != nullptr && wait_until_settled(to_server)) {
+                    return taken::stop;
+                }
+                cut_due_ = false;
+        }
+    }
+    if (!settings_.rules) {
+        return std::nullopt;
+    }
+    switch (m.type) {
+        case cm::query:
+            return look_at_query(m, to_server, to_client);
+        case cm::parse:
+            return look_at_parse(m, to_server, to_client);
+        default:
+            break;
+    }
+    if (!statements_) {
+        return std::nullopt;
+    }
+    if (const auto done = look_at_own(m, to_server, to_client)) {
+        return done;
+    }
+    if (m.type == cm::bind) {
+        return look_at_bind(m, to_server, to_client);
+    }
+    if (m.type == cm::execute) {
+        look_at_execute(m);
+    }
+    return std::nullopt;
+}
+
+relay::decision relay::look_at_query(const client_view& m, outbox& to_server, outbox& to_client) {
+    if (!m.complete()) {
+        return m.total <= wire::max_inspected_bytes ? decision{taken::more_bytes} : std::nullopt;
+    }
+    if (statements_) {  // a simple Query drops the unnamed statement
+        statements_->own_statements.erase("");
+        statements_->rpc_statements.erase("");
+    }
+    auto sql = m.body();
+    if (sql.ends_with('\0')) {
+        sql.remove_suffix(1);
+    }
+    if (!settings_.rules->needs_decision(sql) || !can_be_read()) {
+        return std::nullopt;
+    }
+    const auto found = decide(sql);
+    if (!found) {
+        return taken::stop;
+    }
+    using policy = rewrite::multi_statement_policy;
+    const bool several = found->statements.size() > 1;
+    const bool refused = several && settings_.multi_statement == policy::single;
+    const bool split = several && settings_.multi_statement == policy::split;
+    if (!refused && !split && !found->is_ours && !found->calls_rpc) {
+        return std::nullopt;
+    }
+    if (wait_until_settled(to_server)) {
+        keep_verdict(sql, found);
+        return taken::stop;
+    }
+    if (skip_locally_) {  // the batch that this Query has ended has failed: it is skipped, too
+        drop(m);
+        return taken::all;
+    }
+    if (refused) {
+        reject(
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::feature_not_supported},
+             .message = "multi-statement requests are not allowed on this route",
+             .detail = "The request has " + std::to_string(found->statements.size()) +
+                       " statements. None of them was executed.",
+             .hint = "Send one statement at a time."},
+            request::query,
+            to_server,
+            to_client
+        );
+        drop(m);
+        return taken::all;
+    }
+    auto plan = rewrite::plan_units(*found, settings_.multi_statement, status() != 'I');
+    auto why = plan.units.empty() ? std::nullopt : refusal(parser::scan_text(sql));
+    if (!why && plan.rpc_in_block && status() != 'E') {
+        why = on_hazard(to_client);
+    }
+    if (why) {
+        reject(*why, request::query, to_server, to_client);
+        drop(m);
+        return taken::all;
+    }
+    if (plan.units.empty()) {
+        return std::nullopt;
+    }
+    statements().run = std::make_unique<unit_run>(sql, std::move(plan.units));
+    drop(m);
+    return taken::all;
+}
+
+relay::decision relay::look_at_parse(const client_view& m, outbox& to_server, outbox& to_client) {
+    if (!m.complete()) {
+        return m.total <= wire::max_inspected_bytes ? decision{taken::more_bytes} : std::nullopt;
+    }
+    const auto p = wire::parse_parse(m.body());
+    if (!p) {
+        return std::nullopt;  // the server refuses it
+    }
+    bool is_ours = false;
+    bool calls_rpc = false;
+    if (settings_.rules->needs_decision(p->text) && can_be_read()) {
+        const auto found = decide(p->text);
+        if (!found) {
+            return taken::stop;
+        }
+        is_ours = found->is_ours && found->statements.size() == 1;
+        calls_rpc = found->calls_rpc;
+    }
+    if (is_ours) {
+        return parse_own(m, *p, to_server, to_client);
+    }
+    if (calls_rpc) {
+        statements().rpc_statements.emplace(p->name);
+    }
+    if (!statements_) {
+        return std::nullopt;
+    }
+    if (const auto own = statements_->own_statements.find(p->name);
+        own != statements_->own_statements.end()) {
+        if (!p->name.empty()) {
+            return parse_own(m, *p, to_server, to_client);  // the name is taken
+        }
+        statements_->own_statements.erase(own);
+    }
+    // A named statement that is there already stays what it is: the server refuses another.
+    if (!calls_rpc && p->name.empty()) {
+        statements_->rpc_statements.erase("");
+    }
+    return std::nullopt;
+}
+
+relay::decision relay::look_at_bind(const client_view& m, outbox& to_server, outbox& to_client) {
+    const auto names = wire::parse_bind_names(m.body());
+    if (!names || !statements_->rpc_statements.contains(names->statement)) {
+        return std::nullopt;
+    }
+    // Whether it stands in a transaction block is known when everything before it is answered.
+    if (server_ != nullptr) {
+        if (splits() && executed_ > 0) {
+            cut(to_server);
+        }
+        if (server_->requests.batches() > 0 || is_mid_message()) {
+            stalled_ = true;
+            return taken::stop;
+        }
+    }
+    if (status() == 'T') {
+        if (const auto why = on_hazard(to_client)) {
+            refuse(*why, request::parse, to_server);
+            drop(m);
+            return taken::all;
+        }
+    } else if (status() == 'I' && splits()) {
+        statements_->rpc_portals.emplace_back(names->portal);
+    }
+    return std::nullopt;
+}
+
+void relay::look_at_execute(const client_view& m) {
+    const auto portal = m.body().substr(0, m.body().find('\0'));
+    auto& bound = statements_->rpc_portals;
+    // Where something else was executed since its Bind, a cut before it would end its portal.
+    if (executed_ == 0 && std::find(bound.begin(), bound.end(), portal) != bound.end()) {
+        cut_due_ = true;
+    }
+}
+
+/// An RPC function is called in an explicit transaction block: warned of, or the reason to refuse
+/// it.
+std::optional<wire::report> relay::on_hazard(outbox& to_client) const {
+    if (settings_.rpc == rpc_in_transaction::allow) {
+        return std::nullopt;
+    }
+    wire::report why{
+        .severity = "WARNING",
+        .sqlstate = std::string{wire::sqlstate::warning},
+        .message = "an RPC function is called inside a transaction block",
+        .detail = "Its work is done on other connections: they do not see what this transaction "
+                  "has written, and wait for ever when they need a lock that it holds.",
+        .hint = "Call it outside of BEGIN … COMMIT."};
+    if (settings_.rpc == rpc_in_transaction::refuse) {
+        why.severity = "ERROR";
+        why.sqlstate = wire::sqlstate::active_sql_transaction;
+        why.message = "RPC functions must not be called inside a transaction block";
+        return why;
+    }
+    wire::write_notice_response(to_client.copied(), why);
+    return std::nullopt;
+}
+
+/// An error of our own, when everything before it is answered. Where there is no block that it
+/// could leave failed, the server hears nothing of it.
+void relay::reject(
+    const wire::report& why, request kind, outbox& to_server, outbox& to_client
+) {
+    if (status() == 'T') {
+        refuse(why, kind, to_server);
+        return;
+    }
+    wire::write_error_response(to_client.copied(), why);
+    after_error(to_client);
+    if (kind == request::query) {
+        tell_ready(status(), to_client);
+    } else {
+        skip_locally_ = true;
+    }
+}
+
+// ---- units
+
+/// While a batch is run in units, only what belongs to its COPY goes through.
+relay::taken relay::during_run(const client_view& m, outbox& to_server) {
+    const bool of_copy =
+        m.type == cm::copy_data || m.type == cm::copy_done || m.type == cm::copy_fail;
+    if (m.type == cm::flush) {
+        drop(m);
+        return taken::all;
+    }
+    if (server_ == nullptr || !server_->copy_in) {
+        stalled_ = true;  // data for a COPY that has not begun, too
+        return taken::stop;
+    }
+    if (of_copy) {
+        server_->copy_in = m.type == cm::copy_data;
+        pass(m, to_server);
+        return taken::all;
+    }
+    // PostgreSQL ends a COPY that is interrupted like this; the message itself waits for its turn.
+    wire::message_writer{to_server.copied(), cm::copy_fail}.cstring(
+        "unexpected message during COPY from stdin"
+    );
+    server_->copy_in = false;
+    stalled_ = true;
+    return taken::stop;
+}
+
+void relay::send_unit(outbox& to_server, outbox& to_client) {
+    auto& run = *statements_->run;
+    const auto& present = run.start_next();
+    if (present.for_signalbox) {
+        run_own_unit(run.text_of(present), to_server, to_client);
+    } else {
+        forward_query(run.text_of(present), nullptr, to_server, to_client);
+    }
+}
+
+/// ReadyForQuery: the client gets it where no unit is left.
+void relay::tell_ready(char status, outbox& to_client) {
+    if (is_running()) {
+        end_unit(status, to_client);
+    } else {
+        wire::write_ready_for_query(to_client.copied(), status);
+    }
+}
+
+void relay::end_unit(char status, outbox& to_client) {
+    if (statements_->run->end_unit(status)) {
+        statements_->run.reset();
+        wire::write_ready_for_query(to_client.copied(), status);
+    }
+}
+
+/// The client has been told of an error: what of its batch stays is said directly behind it.
+void relay::after_error(outbox& to_client) {
+    if (is_running()) {
+        auto& run = *statements_->run;
+        if (!run.has_failed() && run.committed() > 0) {
+            wire::write_notice_response(
+                to_client.copied(), committed_warning(run.committed(), run.statements())
+            );
+        }
+        run.fail();
+    } else if (committed_ > 0) {
+        wire::write_notice_response(
+            to_client.copied(), committed_warning(std::exchange(committed_, 0), 0)
+        );
+    }
+}
+
+/// How much further an error's position is in the client's own text.
+std::size_t relay::position_shift() const noexcept {
+    return is_running() ? characters(
+                              statements_->run->text_before_present(),
+                              reported_value(reported_, "client_encoding")
+                          )
+                        : 0;
+}
+
+}  // namespace signalbox::proxy
