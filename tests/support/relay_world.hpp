@@ -22,6 +22,36 @@ namespace signalbox::tests {
 class relay_world;
 class test_client;
 
+/// SHOW CONNECTIONS has two rows; everything else succeeds, but for the connection "bad".
+class test_commands final : public proxy::command_handler {
+public:
+    std::vector<proxy::command_column> describe(std::string_view sql) override {
+        using columns = std::vector<proxy::command_column>;
+        return proxy::is_show_command(sql) ? columns{{.name = "name"}} : columns{};
+    }
+
+    proxy::command_reply run(std::string_view sql) override {
+        ran.emplace_back(sql);
+        proxy::command_reply reply;
+        reply.tag = proxy::command_name(sql);
+        if (sql.find("bad") != std::string_view::npos) {
+            reply.error = wire::report{
+                .severity = "ERROR",
+                .sqlstate = "42704",
+                .message = "no such connection",
+                .detail = {},
+                .hint = {}};
+        } else if (proxy::is_show_command(sql)) {
+            reply.columns = describe(sql);
+            reply.rows = {{"main"}, {std::nullopt}};
+            reply.tag = "SHOW";
+        }
+        return reply;
+    }
+
+    std::vector<std::string> ran;
+};
+
 class test_server {
 public:
     explicit test_server(relay_world& world) : world_(world) {}
@@ -74,6 +104,7 @@ private:
 
     void pump();
     bool acquire();
+    void advance_units();
     void maybe_release();
     void on_server_bytes();
     void deliver();
@@ -90,6 +121,16 @@ public:
     )
         : chunk(chunk_bytes) {
         settings.mode = mode;
+        environment.commands = &commands;
+    }
+
+    /// Statements are looked at from now on.
+    void look_at_statements(
+        rewrite::multi_statement_policy policy, const std::vector<std::string>& rpc_functions = {}
+    ) {
+        settings.multi_statement = policy;
+        settings.rules = std::make_shared<const parser::statement_rules>(rpc_functions);
+        settings.verdicts = std::make_shared<parser::verdict_cache>();
     }
 
     relay_world(const relay_world&) = delete;
@@ -128,6 +169,7 @@ public:
     rewrite::statement_registry registry;
     proxy::relay_environment environment{registry};
     proxy::relay_settings settings;
+    test_commands commands;
     std::vector<test_server*> idle;  // the most recently used last
 
 private:
@@ -227,11 +269,33 @@ inline void test_client::pump() {
             }
             continue;
         }
+        if (demand == proxy::relay::demand::verdict) {
+            const auto question = relay.undecided();
+            relay.decided(std::make_shared<const parser::verdict>(
+                world_.settings.rules->decide(question.sql, question.strings)
+            ));
+            continue;
+        }
+        advance_units();
         if (taken == 0 || held.empty()) {
             break;
         }
     }
     maybe_release();
+}
+
+inline void test_client::advance_units() {
+    while (relay.has_unit_due() && !relay.is_blocked() && !waits) {
+        maybe_release();
+        if (relay.unit_needs_server() && server == nullptr) {
+            if (!acquire()) {
+                return;
+            }
+            continue;
+        }
+        relay.send_unit(to_server_, to_client_);
+        deliver();
+    }
 }
 
 inline void test_client::maybe_release() {
@@ -260,6 +324,7 @@ inline void test_client::on_server_bytes() {
     if (step != proxy::relay::server_step::fine) {
         return;
     }
+    advance_units();
     maybe_release();
     if (!relay.is_blocked()) {
         pump();

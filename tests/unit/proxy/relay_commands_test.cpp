@@ -1,0 +1,166 @@
+// Statements that are addressed to Signalbox: answered in their place, over both protocols.
+#include "tests/support/relay_world.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace signalbox::proxy;
+using namespace signalbox::tests;
+using signalbox::rewrite::multi_statement_policy;
+
+namespace {
+
+#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
+
+struct own_world : relay_world {
+    explicit own_world(
+        std::size_t chunk_bytes, multi_statement_policy policy = multi_statement_policy::pass
+    )
+        : relay_world(chunk_bytes) {
+        look_at_statements(policy);
+    }
+};
+
+constexpr auto bad_command = "ERROR(42704 no such connection)";
+
+}  // namespace
+
+TEST_CASE("a statement of ours needs no server", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& client = world.add_client();
+    client.send(query("alter connection main set (port 1)"));
+    CHECK(client.got() == "Complete(ALTER CONNECTION) Ready(I)");
+    client.send(query("Show /* all */ Connections;"));
+    CHECK(client.got() == "Columns Row(main) Row(NULL) Complete(SHOW) Ready(I)");
+    client.send(query("drop connection bad"));
+    CHECK(client.got() == std::string{bad_command} + " Ready(I)");
+    CHECK(world.commands.ran.size() == 3);
+}
+
+TEST_CASE("a batch is cut before and behind a statement of ours", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("insert 1; insert 2; alter connection main set (port 1); insert 3; insert 4")
+    );
+    CHECK(server.got() == "Query(insert 1; insert 2;)");
+    CHECK(world.commands.ran.empty());
+    server.reply(complete("INSERT 0 1") + complete("INSERT 0 1") + ready());
+    CHECK(world.commands.ran.size() == 1);
+    CHECK(server.got() == "Query( insert 3; insert 4)");
+    server.reply(complete("INSERT 0 1") + complete("INSERT 0 1") + ready());
+    CHECK(
+        client.got() ==
+        "Complete(INSERT 0 1) Complete(INSERT 0 1) Complete(ALTER CONNECTION) "
+        "Complete(INSERT 0 1) Complete(INSERT 0 1) Ready(I)"
+    );
+}
+
+TEST_CASE("an error of ours ends the batch", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("insert 1; drop connection bad; insert 3"));
+    server.got();
+    server.reply(complete("INSERT 0 1") + ready());
+    CHECK(
+        client.got() ==
+        "Complete(INSERT 0 1) " + std::string{bad_command} +
+            " WARNING(01000 1 statement of this batch had been committed before the error) "
+            "Ready(I)"
+    );
+    CHECK(server.got().empty());
+}
+
+TEST_CASE("in a transaction block only the SHOW forms work", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("begin"));
+    server.reply(complete("BEGIN") + ready('T'));
+    client.got();
+    server.got();
+    client.send(query("show connections"));
+    CHECK(client.got() == "Columns Row(main) Row(NULL) Complete(SHOW) Ready(T)");
+    client.send(query("alter connection main set (port 1)"));
+    CHECK(server.got() == "Query(REFUSED BY SIGNALBOX)");
+    server.reply(error("42601", "syntax error") + ready('E'));
+    CHECK(
+        client.got() ==
+        "ERROR(25001 ALTER CONNECTION cannot run inside a transaction block) Ready(E)"
+    );
+    client.send(query("show connections"));
+    CHECK_THAT(client.got(), Catch::StartsWith("ERROR(25P02 ") && Catch::EndsWith(" Ready(E)"));
+    CHECK(world.commands.ran.size() == 1);
+}
+
+TEST_CASE("a batch with a statement of ours behind BEGIN", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("begin; insert 1; alter connection main set (port 1); commit"));
+    CHECK(server.got() == "Query(begin; insert 1;)");
+    server.reply(complete("BEGIN") + complete("INSERT 0 1") + ready('T'));
+    CHECK(server.got() == "Query(REFUSED BY SIGNALBOX)");
+    server.reply(error("42601", "syntax error") + ready('E'));
+    CHECK(
+        client.got() ==
+        "Complete(BEGIN) Complete(INSERT 0 1) ERROR(25001 ALTER CONNECTION cannot run inside a "
+        "transaction block) Ready(E)"
+    );
+    CHECK(server.got().empty());
+}
+
+TEST_CASE("over the extended protocol", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& client = world.add_client();
+    client.send(
+        parse("s", "show connections") + describe('S', "s") + bind_to("p", "s") +
+        describe('P', "p") + execute("p", 1) + execute("p", 0) + close('S', "s") + sync_message()
+    );
+    CHECK(
+        client.got() ==
+        "ParseComplete Types Columns BindComplete Columns Row(main) Suspended Row(NULL) "
+        "Complete(SHOW) CloseComplete Ready(I)"
+    );
+    CHECK(world.commands.ran.size() == 1);
+    client.send(
+        parse("", "alter connection main set (port 1)") + bind_to("", "") + describe('P', "") +
+        execute() + sync_message()
+    );
+    CHECK(
+        client.got() == "ParseComplete BindComplete NoData Complete(ALTER CONNECTION) Ready(I)"
+    );
+}
+
+TEST_CASE("in a pipeline it keeps its place, and cuts", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(
+        parse("", "insert 1") + bind_to("", "") + execute() + parse("", "drop connection bad") +
+        bind_to("", "") + execute() + parse("", "insert 2") + bind_to("", "") + execute() +
+        sync_message()
+    );
+    CHECK(server.got() == "Parse(,insert 1) Bind(,) Execute() Sync");
+    CHECK(world.commands.ran.empty());
+    server.reply(parse_complete() + bind_complete() + complete("INSERT 0 1") + ready());
+    CHECK(
+        client.got() ==
+        "ParseComplete BindComplete Complete(INSERT 0 1) ParseComplete BindComplete " +
+            std::string{bad_command} +
+            " WARNING(01000 1 statement of this batch had been committed before the error) "
+            "Ready(I)"
+    );
+    CHECK(server.got().empty());
+    client.send(parse("", "select 1") + bind_to("", "") + execute() + sync_message());
+    CHECK(server.got() == "Parse(,select 1) Bind(,) Execute() Sync");
+}
+
+TEST_CASE("a name of ours cannot be given twice", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& client = world.add_client();
+    client.send(parse("s", "show connections") + sync_message());
+    client.got();
+    client.send(parse("s", "select 1") + sync_message());
+    CHECK(client.got() == "ERROR(42P05 prepared statement \"s\" already exists) Ready(I)");
+}

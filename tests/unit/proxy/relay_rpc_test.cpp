@@ -1,0 +1,181 @@
+// Calls of RPC functions: pipelines that are cut around them, and the hazard in a block.
+#include "tests/support/relay_world.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace signalbox::proxy;
+using namespace signalbox::tests;
+using signalbox::rewrite::multi_statement_policy;
+
+namespace {
+
+#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
+
+struct rpc_world : relay_world {
+    explicit rpc_world(
+        std::size_t chunk_bytes,
+        multi_statement_policy policy = multi_statement_policy::split_on_rpc
+    )
+        : relay_world(chunk_bytes) {
+        look_at_statements(policy, {"rpc_.*"});
+    }
+};
+
+std::string statement(std::string_view sql) {
+    return parse("", sql) + bind_to("", "") + execute();
+}
+
+std::string statement_reply(std::string_view tag) {
+    return parse_complete() + bind_complete() + complete(tag);
+}
+
+}  // namespace
+
+TEST_CASE("a pipeline is cut before and behind an RPC call", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(
+        statement("insert into t values (1)") + statement("select rpc_count()") +
+        statement("insert into t values (2)") + sync_message()
+    );
+    CHECK(
+        server.got() ==
+        "Parse(,insert into t values (1)) Bind(,) Execute() Parse(,select rpc_count()) Sync"
+    );
+    server.reply(statement_reply("INSERT 0 1") + parse_complete() + ready());
+    CHECK(server.got() == "Bind(,) Execute() Sync");
+    server.reply(bind_complete() + complete("SELECT 1") + ready());
+    CHECK(server.got() == "Parse(,insert into t values (2)) Bind(,) Execute() Sync");
+    server.reply(statement_reply("INSERT 0 1") + ready());
+    CHECK(
+        client.got() ==
+        "ParseComplete BindComplete Complete(INSERT 0 1) ParseComplete BindComplete "
+        "Complete(SELECT 1) ParseComplete BindComplete Complete(INSERT 0 1) Ready(I)"
+    );
+}
+
+TEST_CASE("an error before the call: the call is skipped", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(
+        statement("insert into t values (1)") + statement("select rpc_count()") + sync_message()
+    );
+    server.got();
+    server.reply(parse_complete() + bind_complete() + error("22012", "no") + ready());
+    CHECK(server.got() == "Sync");
+    server.reply(ready());
+    CHECK(client.got() == "ParseComplete BindComplete ERROR(22012 no) Ready(I)");
+}
+
+TEST_CASE("an error behind the call: what stays is said", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(
+        statement("select rpc_count()") + statement("fail") + statement("select 3") +
+        sync_message()
+    );
+    CHECK(server.got() == "Parse(,select rpc_count()) Bind(,) Execute() Sync");
+    server.reply(statement_reply("SELECT 1") + ready());
+    server.reply(error("42601", "no") + ready());
+    CHECK(
+        client.got() ==
+        "ParseComplete BindComplete Complete(SELECT 1) ERROR(42601 no) "
+        "WARNING(01000 1 statement of this batch had been committed before the error) Ready(I)"
+    );
+    // The next batch knows nothing of it.
+    client.send(statement("fail") + sync_message());
+    server.reply(error("42601", "no") + ready());
+    CHECK(client.got() == "ERROR(42601 no) Ready(I)");
+}
+
+TEST_CASE("a call alone is not cut", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(statement("select rpc_count()") + sync_message());
+    CHECK(server.got() == "Parse(,select rpc_count()) Bind(,) Execute() Sync");
+    server.reply(statement_reply("SELECT 1") + ready());
+    CHECK(client.got().ends_with("Ready(I)"));
+    CHECK(server.is_idle());
+}
+
+TEST_CASE("a call by a named statement, prepared before", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("p", "select rpc_count()") + sync_message());
+    server.reply(parse_complete() + ready());
+    server.got();
+    client.send(
+        statement("insert into t values (1)") + bind_to("", "p") + execute() + sync_message()
+    );
+    CHECK(server.got() == "Parse(,insert into t values (1)) Bind(,) Execute() Sync");
+    server.reply(statement_reply("INSERT 0 1") + ready());
+    CHECK(server.got() == "Bind(,signalbox_1) Execute() Sync");
+}
+
+TEST_CASE("pass does not cut", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS, multi_statement_policy::pass};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(
+        statement("insert into t values (1)") + statement("select rpc_count()") + sync_message()
+    );
+    CHECK(server.got().ends_with("Parse(,select rpc_count()) Bind(,) Execute() Sync"));
+}
+
+TEST_CASE("a call in a transaction block is warned of, or refused", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    const bool refuses = GENERATE(false, true);
+    world.settings.rpc = refuses ? rpc_in_transaction::refuse : rpc_in_transaction::warn;
+    client.send(query("begin"));
+    server.reply(complete("BEGIN") + ready('T'));
+    client.got();
+    server.got();
+    const bool simple = GENERATE(true, false);
+    client.send(
+        simple ? query("select rpc_count()") : statement("select rpc_count()") + sync_message()
+    );
+    if (refuses) {
+        if (!simple) {
+            CHECK(server.got() == "Parse(,select rpc_count()) Parse(,REFUSED BY SIGNALBOX) Sync");
+            server.reply(parse_complete());
+        }
+        server.reply(error("42601", "syntax error") + ready('E'));
+        CHECK_THAT(
+            client.got(),
+            Catch::EndsWith("ERROR(25001 RPC functions must not be called inside a transaction "
+                            "block) Ready(E)")
+        );
+        return;
+    }
+    server.reply(
+        (simple ? std::string{} : parse_complete() + bind_complete()) + complete("SELECT 1") +
+        ready('T')
+    );
+    const auto got = client.got();
+    CHECK_THAT(
+        got, Catch::StartsWith("WARNING(01000 an RPC function is called inside a transaction block)")
+    );
+    CHECK_THAT(got, Catch::EndsWith("Complete(SELECT 1) Ready(T)"));
+}
+
+TEST_CASE("a block in one Query with a call in it", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    world.settings.rpc = GENERATE(rpc_in_transaction::refuse, rpc_in_transaction::allow);
+    client.send(query("begin; select rpc_count(); commit"));
+    if (world.settings.rpc == rpc_in_transaction::refuse) {
+        CHECK(server.got().empty());
+        CHECK_THAT(client.got(), Catch::StartsWith("ERROR(25001 "));
+    } else {
+        CHECK(server.got() == "Query(begin; select rpc_count(); commit)");
+        CHECK(client.got().empty());
+    }
+}
