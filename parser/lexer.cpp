@@ -75,19 +75,59 @@ token lexer::take(token_kind kind, std::size_t size) noexcept {
     return t;
 }
 
-std::size_t lexer::quoted_size(std::size_t from, char quote, bool backslash) const noexcept {
+std::size_t lexer::quoted_size(std::size_t from, char quote) const noexcept {
+    // A doubled quote reads as two quoted stretches side by side.
+    auto close = rest_.find(quote, from + 1);
+    while (close != std::string_view::npos && close + 1 < rest_.size() && rest_[close + 1] == quote
+    ) {
+        close = rest_.find(quote, close + 2);
+    }
+    return close == std::string_view::npos ? rest_.size() : close + 1;
+}
+
+std::size_t lexer::escaped_size(std::size_t from) const noexcept {
     std::size_t i = from + 1;
     while (i < rest_.size()) {
-        if (rest_[i] == quote) {
-            if (i + 1 < rest_.size() && rest_[i + 1] == quote) {
-                i += 2;
-                continue;
+        if (rest_[i] == '\\') {
+            i += 2;
+        } else if (rest_[i] != '\'') {
+            ++i;
+        } else if (i + 1 < rest_.size() && rest_[i + 1] == '\'') {
+            i += 2;
+        } else {
+            // 'a' and, on a later line, 'b' are one string, and the second part reads as the first.
+            const auto next = continuation(i + 1);
+            if (next == 0) {
+                return i + 1;
             }
-            return i + 1;
+            i = next + 1;
         }
-        i += backslash && rest_[i] == '\\' ? 2 : 1;
     }
     return rest_.size();
+}
+
+/// Where the next part of a string whose quote closed before `from` opens; 0: nowhere. Only blanks
+/// with a line's end and line comments may stand between.
+std::size_t lexer::continuation(std::size_t from) const noexcept {
+    bool has_newline = false;
+    std::size_t i = from;
+    while (i < rest_.size()) {
+        if (rest_[i] == '\n' || rest_[i] == '\r') {
+            has_newline = true;
+            ++i;
+        } else if (is_space(rest_[i])) {
+            ++i;
+        } else if (rest_.substr(i, 2) == "--") {
+            i = std::min(rest_.find_first_of("\r\n", i), rest_.size());
+        } else {
+            return has_newline && rest_[i] == '\'' ? i : 0;
+        }
+    }
+    return 0;
+}
+
+std::size_t lexer::plain_string_size(std::size_t from) const noexcept {
+    return strings_ == backslashes::escape ? escaped_size(from) : quoted_size(from, '\'');
 }
 
 std::size_t lexer::dollar_quoted_size() const noexcept {
@@ -103,34 +143,61 @@ std::size_t lexer::dollar_quoted_size() const noexcept {
     return close == std::string_view::npos ? rest_.size() : close + tag.size();
 }
 
+/// The letters behind a number begin a token of their own: they may be the E of E'…'.
+std::size_t lexer::number_size() const noexcept {
+    std::size_t n = 0;
+    const auto skip_digits = [&] {
+        while (n < rest_.size() && (is_digit(rest_[n]) || rest_[n] == '_')) {
+            ++n;
+        }
+    };
+    skip_digits();
+    if (n < rest_.size() && rest_[n] == '.') {
+        ++n;
+        skip_digits();
+    }
+    if (n < rest_.size() && lowered(rest_[n]) == 'e') {
+        auto digit = n + 1;
+        if (digit < rest_.size() && (rest_[digit] == '+' || rest_[digit] == '-')) {
+            ++digit;
+        }
+        if (digit < rest_.size() && is_digit(rest_[digit])) {
+            n = digit;
+            skip_digits();
+        }
+    }
+    return n;
+}
+
 token lexer::next() noexcept {
     skip_blank();
     if (rest_.empty()) {
         return {};
     }
     const char c = rest_[0];
-    const char second = rest_.size() > 1 ? rest_[1] : '\0';
     if (c == ';') {
         return take(token_kind::semicolon, 1);
     }
     if (c == '\'') {
-        return take(token_kind::string, quoted_size(0, '\'', false));
-    }
-    if ((c == 'E' || c == 'e') && second == '\'') {
-        return take(token_kind::string, quoted_size(1, '\'', true));
-    }
-    if ((c == 'B' || c == 'b' || c == 'X' || c == 'x' || c == 'N' || c == 'n') && second == '\'') {
-        return take(token_kind::string, quoted_size(1, '\'', false));
-    }
-    if ((c == 'U' || c == 'u') && second == '&' && rest_.size() > 2 &&
-        (rest_[2] == '\'' || rest_[2] == '"')) {
-        return take(
-            rest_[2] == '"' ? token_kind::quoted_identifier : token_kind::string,
-            quoted_size(2, rest_[2], false)
-        );
+        return take(token_kind::string, plain_string_size(0));
     }
     if (c == '"') {
-        return take(token_kind::quoted_identifier, quoted_size(0, '"', false));
+        return take(token_kind::quoted_identifier, quoted_size(0, '"'));
+    }
+    if (is_word_start(c)) {
+        if (rest_.size() > 1 && (rest_[1] == '\'' || rest_[1] == '&')) {
+            if (const auto t = prefixed(); t.kind != token_kind::end) {
+                return t;
+            }
+        }
+        std::size_t n = 1;
+        while (n < rest_.size() && is_word(rest_[n])) {
+            ++n;
+        }
+        return take(token_kind::word, n);
+    }
+    if (is_digit(c)) {
+        return take(token_kind::number, number_size());
     }
     if (c == '$') {
         if (const auto size = dollar_quoted_size(); size > 0) {
@@ -142,21 +209,32 @@ token lexer::next() noexcept {
         }
         return take(n > 1 ? token_kind::parameter : token_kind::symbol, n);
     }
-    if (is_word_start(c)) {
-        std::size_t n = 1;
-        while (n < rest_.size() && is_word(rest_[n])) {
-            ++n;
-        }
-        return take(token_kind::word, n);
-    }
-    if (is_digit(c)) {
-        std::size_t n = 1;
-        while (n < rest_.size() && (is_word(rest_[n]) || rest_[n] == '.')) {
-            ++n;
-        }
-        return take(token_kind::number, n);
-    }
     return take(token_kind::symbol, 1);
+}
+
+/// A string or an identifier that begins with a letter: E'…', U&"…" and their like.
+token lexer::prefixed() noexcept {
+    const char prefix = lowered(rest_[0]);
+    if (rest_[1] == '\'') {
+        switch (prefix) {
+            case 'e':
+                return take(token_kind::string, escaped_size(1));
+            case 'b':
+            case 'x':
+                return take(token_kind::string, quoted_size(1, '\''));
+            case 'n':  // the keyword NCHAR and a plain string
+                return take(token_kind::string, plain_string_size(1));
+            default:
+                return {};
+        }
+    }
+    if (prefix == 'u' && rest_.size() > 2 && rest_[2] == '"') {
+        return take(token_kind::quoted_identifier, quoted_size(2, '"'));
+    }
+    if (prefix == 'u' && rest_.size() > 2 && rest_[2] == '\'') {
+        return take(token_kind::string, quoted_size(2, '\''));
+    }
+    return {};
 }
 
 }  // namespace signalbox::parser

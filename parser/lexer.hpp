@@ -2,15 +2,22 @@
 //
 // It knows what decides where a token ends: '…' and E'…' strings, dollar quotes with tags, "…"
 // identifiers, nested comments, line comments. It never fails: a quote that is never closed runs to
-// the end of the text. Cost      linear in the text, no allocation, no recursion Source PostgreSQL
-// manual, "Lexical Structure"
+// the end of the text. Where versions of PostgreSQL differ (1E'…' is two tokens before 15 and an
+// error since), the older reading is taken: an error needs no boundaries.
+//
+// Cost      linear in the text, no allocation, no recursion
+// Source    PostgreSQL manual, "Lexical Structure"; src/backend/parser/scan.l
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 namespace signalbox::parser {
 
-enum class token_kind {
+/// How a text's plain '…' strings read.
+enum class backslashes : std::uint8_t { plain, escape };  // escape: standard_conforming_strings off
+
+enum class token_kind : std::uint8_t {
     end,
     word,
     quoted_identifier,
@@ -28,18 +35,24 @@ struct token {
 
 class lexer {
 public:
-    explicit lexer(std::string_view text) noexcept : rest_(text) {}
+    explicit lexer(std::string_view text, backslashes strings = backslashes::plain) noexcept
+        : rest_(text), strings_(strings) {}
 
     token next() noexcept;
 
 private:
     void skip_blank() noexcept;
     token take(token_kind kind, std::size_t size) noexcept;
-    [[nodiscard]] std::size_t quoted_size(std::size_t from, char quote, bool backslash)
-        const noexcept;
+    token prefixed() noexcept;
+    [[nodiscard]] std::size_t quoted_size(std::size_t from, char quote) const noexcept;
+    [[nodiscard]] std::size_t escaped_size(std::size_t from) const noexcept;
+    [[nodiscard]] std::size_t continuation(std::size_t from) const noexcept;
+    [[nodiscard]] std::size_t plain_string_size(std::size_t from) const noexcept;
     [[nodiscard]] std::size_t dollar_quoted_size() const noexcept;
+    [[nodiscard]] std::size_t number_size() const noexcept;
 
     std::string_view rest_;
+    backslashes strings_;
 };
 
 /// Equal but for the case of ASCII letters; `lower` is in lower case already.

@@ -3,13 +3,17 @@
 //   text --needs_decision()--> no: one statement that is nobody's business: forwarded unparsed
 //                         \--> yes: decide() -> verdict: statements, their kinds, RPC calls
 //
-// needs_decision() is the prefilter, a proof: where it says no, decide() would find one statement of
-// kind `other` that calls no RPC function. decide() cuts the text with libpg_query's parser; where
-// that cannot parse it (newer syntax, a typing error) or the text is hostile (see is_light()), our
-// own tokens give the boundaries. No text is ever refused, and the pieces joined are the text.
+// needs_decision() is the prefilter, a proof: where it says no, decide() would find at most one
+// statement, not of kind `signalbox`, that calls no RPC function. (It may begin or end a block: of
+// a text's only statement the server tells that itself.) decide() cuts the text with libpg_query's
+// parser; where that cannot parse it (newer syntax, a typing error) or the text is hostile (see
+// parser/limits.hpp), our own tokens give the boundaries. No text is ever refused, and the pieces
+// joined are the text.
 //
 // Threads   statement_rules is immutable and shared; verdict_cache belongs to one worker.
 #pragma once
+
+#include "parser/lexer.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -42,7 +46,7 @@ struct statement_piece {
 };
 
 struct verdict {
-    std::vector<statement_piece> statements;  // joined they are the text; none: the text is empty
+    std::vector<statement_piece> statements;  // joined they are the text; none: it has no statement
     bool calls_rpc = false;                   // any of them
     bool is_ours = false;                     // any of them is of kind `signalbox`
 
@@ -50,9 +54,6 @@ struct verdict {
 };
 
 using verdict_ptr = std::shared_ptr<const verdict>;
-
-/// How a text's plain '…' strings read.
-enum class backslashes : std::uint8_t { plain, escape };  // escape: standard_conforming_strings off
 
 class statement_rules {
 public:
@@ -63,7 +64,7 @@ public:
     statement_rules(const statement_rules&) = delete;
     statement_rules& operator=(const statement_rules&) = delete;
 
-    /// The prefilter. Linear; no allocation.
+    /// The prefilter. Linear; no allocation. Holds for both readings of strings.
     [[nodiscard]] bool needs_decision(std::string_view sql) const noexcept;
 
     /// Linear, but for what libpg_query does with at most max_parsed_bytes and max_parsed_tokens.
@@ -87,7 +88,8 @@ private:
     std::unique_ptr<parts> parts_;
 };
 
-/// Verdicts by text, least recently used go first. Bounded by the bytes it holds.
+/// Verdicts by text, least recently used go first. Bounded by the bytes it holds; long texts are
+/// not kept. One cache serves one statement_rules and one reading of strings.
 class verdict_cache {
 public:
     explicit verdict_cache(std::size_t max_bytes = std::size_t{4} << 20U) : max_bytes_(max_bytes) {}

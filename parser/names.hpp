@@ -1,0 +1,16 @@
+// Names in SQL text, as PostgreSQL reads them: folded to lower case, unquoted, U&"…" decoded, cut
+// to 63 bytes.
+#pragma once
+
+#include "parser/lexer.hpp"
+
+#include <string>
+
+namespace signalbox::parser {
+
+bool is_name(const token& t) noexcept;
+
+/// `escape` is the escape character of U&"…" (UESCAPE); a backslash if nothing is said.
+std::string folded_name(const token& name, char escape = '\\');
+
+}  // namespace signalbox::parser

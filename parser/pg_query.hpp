@@ -1,0 +1,28 @@
+// libpg_query behind one wall: SQL text in, plain values out.
+//
+// Its parser recurses and its scanner is quadratic on some texts, so that callers keep to the
+// limits in parser/limits.hpp. A text holds no NUL. Everything that libpg_query allocates is freed
+// before these functions return.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace signalbox::parser {
+
+/// Bytes of a text up to and including each statement's semicolon; the last statement ends with the
+/// text. No value: it does not parse.
+std::optional<std::vector<std::size_t>> parsed_statement_ends(const std::string& sql);
+
+/// Asked about a called function, with names as PostgreSQL folds them; `schema` may be empty.
+using call_predicate = std::function<bool(std::string_view schema, std::string_view function)>;
+
+/// Whether the statements make a call that `is_wanted` says yes to. A call that is only defined (in
+/// the body of a view or function, a column's default, PREPARE) is not made. No value: the text
+/// does not parse.
+std::optional<bool> makes_call(const std::string& sql, const call_predicate& is_wanted);
+
+}  // namespace signalbox::parser

@@ -1,0 +1,115 @@
+#include "parser/statements.hpp"
+
+#include "parser/calls.hpp"
+#include "parser/limits.hpp"
+#include "parser/prefilter.hpp"
+#include "parser/split.hpp"
+
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace signalbox::parser {
+namespace {
+
+/// What libpg_query reads as the server does, and can be trusted with.
+bool can_be_parsed(std::string_view sql, std::size_t tokens, backslashes strings) noexcept {
+    return strings == backslashes::plain && sql.size() <= max_parsed_bytes &&
+           tokens <= max_parsed_tokens && scanner_steps(sql) <= max_scanner_steps &&
+           sql.find('\0') == std::string_view::npos;
+}
+
+std::vector<statement_piece> pieces_until(
+    const std::vector<std::size_t>& ends, std::string_view sql
+) {
+    std::vector<statement_piece> pieces;
+    std::size_t start = 0;
+    for (const auto end : ends) {
+        const auto size = end - start;
+        pieces.push_back({start, size, kind_of(sql.substr(start, size), backslashes::plain), false}
+        );
+        start = end;
+    }
+    return pieces;
+}
+
+}  // namespace
+
+struct statement_rules::parts {
+    explicit parts(const std::vector<std::string>& rpc_functions) : filter(rpc_functions) {}
+
+    [[nodiscard]] bool matches(std::string_view name) const {
+        return std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) {
+            return re2::RE2::FullMatch({name.data(), name.size()}, *pattern);
+        });
+    }
+
+    std::vector<std::unique_ptr<re2::RE2>> patterns;
+    prefilter filter;
+};
+
+statement_rules::statement_rules(const std::vector<std::string>& rpc_functions) {
+    std::vector<std::unique_ptr<re2::RE2>> patterns;
+    for (const auto& pattern : rpc_functions) {
+        patterns.push_back(std::make_unique<re2::RE2>(pattern, re2::RE2::Quiet));
+        if (!patterns.back()->ok()) {
+            throw std::invalid_argument{"\"" + pattern + "\": " + patterns.back()->error()};
+        }
+    }
+    parts_ = std::make_unique<parts>(rpc_functions);
+    parts_->patterns = std::move(patterns);
+}
+
+statement_rules::~statement_rules() = default;
+
+bool statement_rules::needs_decision(std::string_view sql) const noexcept {
+    return parts_->filter.finds(sql);
+}
+
+bool statement_rules::looks_for_rpc() const noexcept {
+    return !parts_->patterns.empty();
+}
+
+bool statement_rules::is_rpc(std::string_view schema, std::string_view function) const {
+    return parts_->matches(function) ||
+           (!schema.empty() && parts_->matches(std::string{schema} + "." + std::string{function}));
+}
+
+bool statement_rules::is_light(std::string_view sql) noexcept {
+    return sql.size() <= max_light_bytes && count_tokens(sql, max_light_tokens) <= max_light_tokens;
+}
+
+verdict statement_rules::decide(std::string_view sql, backslashes strings) const {
+    if (sql.find('\\') == std::string_view::npos) {
+        strings = backslashes::plain;  // both readings are the same
+    }
+    auto split = split_by_tokens(sql, strings);
+    const bool can_parse = can_be_parsed(sql, split.tokens, strings);
+    if (can_parse && (split.statements.size() > 1 || split.has_inner_semicolons)) {
+        if (const auto ends = parsed_statement_ends(std::string{sql})) {
+            split.statements = pieces_until(*ends, sql);
+        }
+    }
+    verdict found{.statements = std::move(split.statements)};
+    const call_predicate is_wanted = [this](std::string_view schema, std::string_view function) {
+        return is_rpc(schema, function);
+    };
+    for (auto& piece : found.statements) {
+        found.is_ours = found.is_ours || piece.kind == statement_kind::signalbox;
+        if (!looks_for_rpc()) {
+            continue;
+        }
+        const auto text = sql.substr(piece.offset, piece.size);
+        const auto mentioned = find_mention(text, strings, is_wanted);
+        if (mentioned != mention::none) {
+            const auto made =
+                can_parse ? makes_call(std::string{text}, is_wanted) : std::optional<bool>{};
+            piece.calls_rpc = made.value_or(mentioned == mention::likely);
+        }
+        found.calls_rpc = found.calls_rpc || piece.calls_rpc;
+    }
+    return found;
+}
+
+}  // namespace signalbox::parser
