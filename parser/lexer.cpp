@@ -88,12 +88,11 @@ std::size_t lexer::quoted_size(std::size_t from, char quote) const noexcept {
 std::size_t lexer::escaped_size(std::size_t from) const noexcept {
     std::size_t i = from + 1;
     while (i < rest_.size()) {
-        if (rest_[i] == '\\') {
+        const bool is_quote = rest_[i] == '\'';
+        if (rest_[i] == '\\' || (is_quote && rest_.substr(i + 1, 1) == "'")) {
             i += 2;
-        } else if (rest_[i] != '\'') {
+        } else if (!is_quote) {
             ++i;
-        } else if (i + 1 < rest_.size() && rest_[i + 1] == '\'') {
-            i += 2;
         } else {
             // 'a' and, on a later line, 'b' are one string, and the second part reads as the first.
             const auto next = continuation(i + 1);

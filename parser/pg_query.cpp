@@ -38,7 +38,8 @@ std::optional<std::vector<std::size_t>> parsed_statement_ends(const std::string&
     const auto count = static_cast<std::size_t>(found->n_stmts);
     for (std::size_t i = 0; i + 1 < count; ++i) {
         const auto& stmt = *found->stmts[i];
-        const auto semicolon = static_cast<std::size_t>(stmt.stmt_location + stmt.stmt_len);
+        const auto semicolon =
+            static_cast<std::size_t>(stmt.stmt_location) + static_cast<std::size_t>(stmt.stmt_len);
         if (semicolon >= sql.size() || sql[semicolon] != ';') {
             return std::nullopt;
         }
