@@ -11,8 +11,8 @@
 
 namespace signalbox::backend {
 
-/// Jobs run in the order they came, each with job_stack_bytes of stack (reserved, not used up). The destructor finishes the running ones and drops the waiting
-/// ones.
+/// Jobs run in the order they came, each with job_stack_bytes of stack (reserved, not used up). The
+/// destructor finishes the running ones and drops the waiting ones.
 class work_pool {
 public:
     static constexpr std::size_t job_stack_bytes = std::size_t{256} << 20U;

@@ -60,8 +60,13 @@ void write_row_description(std::string& out, const std::vector<command_column>& 
     for (const auto& column : columns) {
         constexpr std::uint16_t varying = 0xffff;  // -1
         constexpr std::uint32_t no_modifier = 0xffffffff;
-        msg.cstring(column.name).u32(0).u16(0).u32(column.type).u16(varying).u32(no_modifier).u16(0
-        );
+        msg.cstring(column.name)
+            .u32(0)
+            .u16(0)
+            .u32(column.type)
+            .u16(varying)
+            .u32(no_modifier)
+            .u16(0);
     }
 }
 

@@ -123,7 +123,9 @@ public:
     void decided(parser::verdict_ptr verdict) { statements().decided = std::move(verdict); }
 
     /// A batch is run in units, and the next one is to be sent: by send_unit().
-    [[nodiscard]] bool has_unit_due() const noexcept { return is_running() && statements_->run->is_due(); }
+    [[nodiscard]] bool has_unit_due() const noexcept {
+        return is_running() && statements_->run->is_due();
+    }
 
     [[nodiscard]] bool unit_needs_server() const noexcept {
         return has_unit_due() && !statements_->run->next().for_signalbox;
@@ -156,8 +158,7 @@ public:
 
     /// The server is working on something of this client's.
     [[nodiscard]] bool is_busy() const noexcept {
-        return is_running() ||
-               (server_ != nullptr && (!server_->requests.empty() || open_batch_));
+        return is_running() || (server_ != nullptr && (!server_->requests.empty() || open_batch_));
     }
 
     [[nodiscard]] bool in_transaction() const noexcept {
@@ -293,22 +294,19 @@ private:
 
     [[nodiscard]] bool is_running() const noexcept { return statements_ && statements_->run; }
 
-    [[nodiscard]] char status() const noexcept { return server_ != nullptr ? server_->status : 'I'; }
+    [[nodiscard]] char status() const noexcept {
+        return server_ != nullptr ? server_->status : 'I';
+    }
 
     // Statements addressed to Signalbox: relay_commands.cpp.
     decision look_at_own(const client_view& m, outbox& to_server, outbox& to_client);
     taken parse_own(
-        const client_view& m,
-        const wire::parse_message& p,
-        outbox& to_server,
-        outbox& to_client
+        const client_view& m, const wire::parse_message& p, outbox& to_server, outbox& to_client
     );
     bool wait_until_settled(outbox& to_server);
     command_reply run_command(std::string_view sql);
     void run_own_unit(std::string_view sql, outbox& to_server, outbox& to_client);
-    void execute_own(
-        own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client
-    );
+    void execute_own(own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client);
     taken on_query(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_parse(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_bind(const client_view& m, outbox& to_server);
@@ -395,12 +393,13 @@ private:
     bool suspect_ =
         false;  // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
-    bool looked_at_ = false;       // the message that waits has been looked at: it is forwarded
-    bool cut_due_ = false;         // an RPC call has been executed: a Sync goes before what follows
-    std::uint32_t executed_ = 0;   // Execute messages since the last Sync or cut
+    bool looked_at_ = false;      // the message that waits has been looked at: it is forwarded
+    bool cutting_ = false;        // a cut is under way: what follows waits for its end
+    bool cut_due_ = false;        // an RPC call has been executed: a Sync goes before what follows
+    std::uint32_t executed_ = 0;  // Execute messages since the last Sync or cut
     std::uint32_t cut_executed_ = 0;  // … before the cut that is under way
     std::uint32_t committed_ = 0;     // by cuts of the batch under way
-    bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
+    bool unnamed_sticks_ = false;     // the unnamed statement is too large to be kept here
     demand demand_ = demand::nothing;
     open_question undecided_;
     std::unique_ptr<trouble> trouble_;

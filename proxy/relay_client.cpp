@@ -178,6 +178,10 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
     if (is_running()) {
         return during_run(m, to_server);
     }
+    if (cutting_) {
+        stalled_ = true;
+        return taken::stop;
+    }
     if (m.type == cm::sync && statements_) {
         statements_->rpc_portals.clear();
         if (status() == 'I') {
@@ -455,8 +459,8 @@ std::optional<wire::report> relay::refusal(const parser::text_traits& traits) co
         return wire::report{
             .severity = "ERROR",
             .sqlstate = std::string{wire::sqlstate::feature_not_supported},
-            .message = std::string{traits.uncarryable} +
-                       " cannot be carried to another server connection",
+            .message =
+                std::string{traits.uncarryable} + " cannot be carried to another server connection",
             .detail = {},
             .hint = R"(Use a route with pool_mode = "session" or session_state = "pin".)"};
     }

@@ -15,8 +15,9 @@ command_reply relay::run_command(std::string_view sql) {
         refused.error = wire::report{
             .severity = "ERROR",
             .sqlstate = std::string{wire::sqlstate::in_failed_sql_transaction},
-            .message = "current transaction is aborted, commands ignored until end of transaction "
-                       "block",
+            .message =
+                "current transaction is aborted, commands ignored until end of transaction "
+                "block",
             .detail = {},
             .hint = {}};
         return refused;
@@ -62,9 +63,8 @@ relay::taken relay::parse_own(
     if (skip_locally_) {
         return taken::all;
     }
-    const bool is_taken =
-        !p.name.empty() && (statements().own_statements.contains(p.name) ||
-                            (renames() && rare_ && rare_->names.find(p.name)));
+    const bool is_taken = !p.name.empty() && (statements().own_statements.contains(p.name) ||
+                                              (renames() && rare_ && rare_->names.find(p.name)));
     if (is_taken) {
         reject(
             {.severity = "ERROR",

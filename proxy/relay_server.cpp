@@ -352,7 +352,8 @@ bool relay::repeat_batch(outbox& to_server) {
         q.pop();
     }
     const auto end = q.front().kind;
-    const auto end_action = std::exchange(q.front().action, reply::swallow);  // the failed attempt's
+    const auto end_action =
+        std::exchange(q.front().action, reply::swallow);  // the failed attempt's
     q.front().kind = request::sync;
     std::string bytes;
     for (const auto& [id, number] : stale) {
@@ -640,6 +641,7 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     const bool swallowed = q.front().action == reply::swallow;
     q.pop();
     if (kind == request::cut) {
+        cutting_ = false;
         const auto executed = std::exchange(cut_executed_, 0);
         committed_ += status == 'I' && !skip_locally_ ? executed : 0;
         settle(to_client);
@@ -794,6 +796,9 @@ void relay::attach(
     server_state& server, std::string_view login_role, outbox& to_server, outbox& to_client
 ) {
     server_ = &server;
+    if (is_running()) {
+        statements_->run->note_lease();
+    }
     login_role_ = login_role;
     blocked_ = false;
     if (trouble_) {
@@ -828,6 +833,9 @@ server_state* relay::detach() noexcept {
     blocked_ = false;
     sql_prepared_ = false;
     open_batch_ = false;
+    cutting_ = false;
+    cut_due_ = false;
+    executed_ = 0;
     return std::exchange(server_, nullptr);
 }
 
@@ -835,7 +843,8 @@ bool relay::may_release() const noexcept {
     return server_ != nullptr && renames() && !blocked_ && !open_batch_ && !suspect_ &&
            !unnamed_sticks_ && stream_left_ == 0 && server_->requests.empty() &&
            server_->status == 'I' && server_->stream_left == 0 && !server_->copy_in &&
-           !server_->skip_to_sync && !is_pinned();
+           !server_->skip_to_sync && !is_pinned() &&
+           !(is_running() && statements_->run->has_lease());
 }
 
 bool relay::is_doubtful() const noexcept {

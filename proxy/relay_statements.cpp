@@ -121,6 +121,7 @@ void relay::cut(outbox& to_server) {
     ++batch_serial_;
     open_batch_ = false;
     cut_due_ = false;
+    cutting_ = true;
     cut_executed_ = std::exchange(executed_, 0);
 }
 
@@ -156,6 +157,12 @@ relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& 
     }
     if (!statements_) {
         return std::nullopt;
+    }
+    const bool has_names = m.type == cm::bind || m.type == cm::describe || m.type == cm::close ||
+                           m.type == cm::execute;
+    if (has_names && !m.complete() && m.whole.size() < wire::max_inspected_bytes &&
+        (m.type != cm::bind || !wire::parse_bind_names(m.body()))) {
+        return taken::more_bytes;
     }
     if (const auto done = look_at_own(m, to_server, to_client)) {
         return done;
@@ -323,8 +330,9 @@ std::optional<wire::report> relay::on_hazard(outbox& to_client) const {
         .severity = "WARNING",
         .sqlstate = std::string{wire::sqlstate::warning},
         .message = "an RPC function is called inside a transaction block",
-        .detail = "Its work is done on other connections: they do not see what this transaction "
-                  "has written, and wait for ever when they need a lock that it holds.",
+        .detail =
+            "Its work is done on other connections: they do not see what this transaction "
+            "has written, and wait for ever when they need a lock that it holds.",
         .hint = "Call it outside of BEGIN … COMMIT."};
     if (settings_.rpc == rpc_in_transaction::refuse) {
         why.severity = "ERROR";
@@ -338,9 +346,7 @@ std::optional<wire::report> relay::on_hazard(outbox& to_client) const {
 
 /// An error of our own, when everything before it is answered. Where there is no block that it
 /// could leave failed, the server hears nothing of it.
-void relay::reject(
-    const wire::report& why, request kind, outbox& to_server, outbox& to_client
-) {
+void relay::reject(const wire::report& why, request kind, outbox& to_server, outbox& to_client) {
     if (status() == 'T') {
         refuse(why, kind, to_server);
         return;

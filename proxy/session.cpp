@@ -115,8 +115,8 @@ bool session::should_pause() const noexcept {
     if (phase_ != phase::serving) {
         return phase_ == phase::joining;
     }
-    return ticket_ != 0 || cancels_ > 0 || deciding_ || relay_->is_blocked() || relay_->is_stalled() ||
-           (server_ && server_->socket.has_pending()) ||
+    return ticket_ != 0 || cancels_ > 0 || deciding_ || relay_->is_blocked() ||
+           relay_->is_stalled() || (server_ && server_->socket.has_pending()) ||
            client_.pending_bytes() > max_pending_bytes;
 }
 
@@ -390,7 +390,8 @@ void session::pump(std::string_view fresh) {
     }
     std::size_t at = 0;
     in_pump_ = true;
-    while (cancels_ == 0 && ticket_ == 0 && !deciding_ && client_.pending_bytes() <= max_pending_bytes &&
+    while (cancels_ == 0 && ticket_ == 0 && !deciding_ &&
+           client_.pending_bytes() <= max_pending_bytes &&
            !(server_ && server_->socket.has_pending())) {
         const auto taken = relay_->on_client(fresh.substr(at), owner_.to_server, owner_.to_client);
         at += taken;

@@ -62,8 +62,14 @@ public:
 
     [[nodiscard]] bool has_failed() const noexcept { return failed_; }
 
+    /// A server connection has been taken for the next unit: it is not to be given back before.
+    void note_lease() noexcept { has_lease_ = true; }
+
+    [[nodiscard]] bool has_lease() const noexcept { return has_lease_; }
+
     /// The unit under way has ended with this transaction status. True: it was the last one.
     bool end_unit(char status) noexcept {
+        has_lease_ = false;
         if (failed_) {
             return true;
         }
@@ -88,6 +94,7 @@ private:
     std::size_t committed_ = 0;
     std::size_t in_block_ = 0;  // executed, and not committed yet
     bool due_ = true;
+    bool has_lease_ = false;
     bool rolled_back_ = false;
     bool failed_ = false;
 };

@@ -81,9 +81,7 @@ result<report_view> parse_report(bytes_view body) noexcept {
     return view;
 }
 
-void write_edited_report(
-    std::string& out, char type, bytes_view body, const report_edit& edit
-) {
+void write_edited_report(std::string& out, char type, bytes_view body, const report_edit& edit) {
     message_writer msg{out, type};
     byte_reader in{body};
     for (;;) {

@@ -72,14 +72,12 @@ result<report_view> parse_report(bytes_view body) noexcept;
 /// What is different when a report is sent on. Empty: as it was.
 struct report_edit {
     std::string_view severity;
-    std::string_view from;  // in the message text, the first one …
-    std::string_view to;    // … becomes this
+    std::string_view from;           // in the message text, the first one …
+    std::string_view to;             // … becomes this
     std::size_t position_shift = 0;  // characters, added to the error's position
 };
 
 /// The whole message again, edited.
-void write_edited_report(
-    std::string& out, char type, bytes_view body, const report_edit& edit
-);
+void write_edited_report(std::string& out, char type, bytes_view body, const report_edit& edit);
 
 }  // namespace signalbox::wire

@@ -352,7 +352,11 @@ inline proxy::relay::loss test_client::lose_server() {
 inline void test_client::fail_wait() {
     waits = false;
     relay.fail_waiting(
-        {.severity = "ERROR", .sqlstate = "53300", .message = "none free", .detail = {}, .hint = {}},
+        {.severity = "ERROR",
+         .sqlstate = "53300",
+         .message = "none free",
+         .detail = {},
+         .hint = {}},
         to_client_
     );
     deliver();

@@ -127,9 +127,7 @@ TEST_CASE("over the extended protocol", "[relay][commands]") {
         parse("", "alter connection main set (port 1)") + bind_to("", "") + describe('P', "") +
         execute() + sync_message()
     );
-    CHECK(
-        client.got() == "ParseComplete BindComplete NoData Complete(ALTER CONNECTION) Ready(I)"
-    );
+    CHECK(client.got() == "ParseComplete BindComplete NoData Complete(ALTER CONNECTION) Ready(I)");
 }
 
 TEST_CASE("in a pipeline it keeps its place, and cuts", "[relay][commands]") {

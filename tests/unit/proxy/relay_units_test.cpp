@@ -143,8 +143,7 @@ TEST_CASE("what the client sends behind a batch waits for its end", "[relay][uni
     CHECK(server.got() == "Query(select 3)");
     server.reply(complete("SELECT 1") + ready());
     CHECK(
-        client.got() ==
-        "Complete(SELECT 1) Complete(SELECT 1) Ready(I) Complete(SELECT 1) Ready(I)"
+        client.got() == "Complete(SELECT 1) Complete(SELECT 1) Ready(I) Complete(SELECT 1) Ready(I)"
     );
 }
 
@@ -171,9 +170,7 @@ TEST_CASE("a COPY in a batch gets its data, and only then", "[relay][units]") {
     server.reply(complete("COPY 1") + ready());
     CHECK(server.got() == "Query( select 2)");
     server.reply(complete("SELECT 1") + ready());
-    CHECK(
-        client.got() == "Complete(SELECT 1) CopyIn Complete(COPY 1) Complete(SELECT 1) Ready(I)"
-    );
+    CHECK(client.got() == "Complete(SELECT 1) CopyIn Complete(COPY 1) Complete(SELECT 1) Ready(I)");
 }
 
 TEST_CASE("a Query instead of COPY's data ends the COPY, and runs later", "[relay][units]") {
@@ -185,7 +182,7 @@ TEST_CASE("a Query instead of COPY's data ends the COPY, and runs later", "[rela
     server.reply(copy_in());
     server.got();
     client.send(query("select 3"));
-    CHECK(server.got() == "CopyFail(unexpected message during COPY from stdin)");
+    CHECK(server.got() == "CopyFail");
     server.reply(error("57014", "COPY failed") + ready());
     CHECK(server.got() == "Query(select 3)");
 }
@@ -257,7 +254,8 @@ TEST_CASE("parameters follow from unit to unit", "[relay][units]") {
     auto& client = world.add_client();
     client.send(query("set timezone to utc; select 2"));
     server.reply(complete("SET") + ready());
-    CHECK(server.got().starts_with("Query(set timezone to utc;) Query(SELECT 'set'"));
+    CHECK(server.received.find("pg_settings") != std::string::npos);
+    server.got();
     server.reply(row({"set", "TimeZone", "utc"}) + complete("SELECT 1") + ready());
     CHECK(server.got() == "Query( select 2)");
     server.reply(complete("SELECT 1") + ready());
@@ -333,7 +331,7 @@ TEST_CASE("hostile text is decided elsewhere, and then sent", "[relay][units]") 
         sql += "+1";
     }
     client.send(query(sql + "; select 2"));
-    CHECK(server.got().starts_with("Query(select 1+1"));
+    CHECK(server.got() == "Query(<300001 bytes>)");
     server.reply(complete("SELECT 1") + ready());
     CHECK(server.got() == "Query( select 2)");
 }

@@ -8,8 +8,8 @@ using rewrite::multi_statement_policy;
 
 namespace {
 
-/// A letter a statement: b BEGIN, e COMMIT, s one of ours, r an RPC call, anything else a plain one.
-/// Each is ten bytes long.
+/// A letter a statement: b BEGIN, e COMMIT, s one of ours, r an RPC call, anything else a plain
+/// one. Each is ten bytes long.
 parser::verdict batch(std::string_view letters) {
     parser::verdict made;
     for (const char c : letters) {
@@ -38,9 +38,7 @@ parser::verdict batch(std::string_view letters) {
 }
 
 /// The units' letters, ours in capitals.
-std::string shape(
-    std::string_view letters, multi_statement_policy policy, bool in_block = false
-) {
+std::string shape(std::string_view letters, multi_statement_policy policy, bool in_block = false) {
     std::string out;
     std::size_t end = 0;
     for (const auto& unit : plan_units(batch(letters), policy, in_block).units) {

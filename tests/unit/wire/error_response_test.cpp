@@ -22,11 +22,18 @@ constexpr auto postgres_report =
     "L1392\0RparserOpenTable\0\0"sv;
 
 std::string edited(
-    std::string_view body, std::string_view severity, std::string_view from, std::string_view to
+    std::string_view body,
+    std::string_view severity,
+    std::string_view from,
+    std::string_view to,
+    std::size_t shift = 0
 ) {
     std::string out;
     write_edited_report(
-        out, server_message::error_response, exact_buffer{body}, severity, from, to
+        out,
+        server_message::error_response,
+        exact_buffer{body},
+        {.severity = severity, .from = from, .to = to, .position_shift = shift}
     );
     const auto frames = split_frames(out);
     REQUIRE(frames.size() == 1);
@@ -35,6 +42,11 @@ std::string edited(
 }
 
 }  // namespace
+
+TEST_CASE("a report's position is moved, its internal position is not", "[wire][report]") {
+    CHECK(edited("P15\0p7\0\0"sv, {}, {}, {}, 10) == "P25\0p7\0\0"sv);
+    CHECK(edited("Px\0\0"sv, {}, {}, {}, 10) == "Px\0\0"sv);
+}
 
 TEST_CASE("a report goes round", "[wire][report]") {
     std::string out;
