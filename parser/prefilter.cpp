@@ -1,5 +1,7 @@
 #include "parser/prefilter.hpp"
 
+#include "parser/split.hpp"
+
 #include <re2/filtered_re2.h>
 #include <re2/re2.h>
 
@@ -48,28 +50,22 @@ std::vector<std::string> necessary_parts(const std::string& pattern) {
     return {};
 }
 
+/// What a text with an RPC call matches; "" where nothing is known of its name.
 std::string expression_for(const std::vector<std::string>& rpc_functions) {
-    std::string expression =
-        "(?is)"
-        ";[\\s;]*[^\\s;]"      // a second statement
-        "|connection|notice";  // ours
-    if (rpc_functions.empty()) {
-        return expression;
-    }
     std::string parts;
     for (const auto& pattern : rpc_functions) {
         const auto necessary = necessary_parts(pattern);
         if (necessary.empty()) {
-            return expression + "|\\(";  // every call has one
+            return {};
         }
         for (const auto& part : necessary) {
             parts += (parts.empty() ? "" : "|") + part;
         }
     }
-    return expression + "|(?:" + parts + ")[^(]*\\(" +  // a name and its arguments
-           "|u&\""                                      // can spell any name
-           "|\\xC5\\xBF|\\xE2\\x84\\xAA";  // a long s and the Kelvin sign, in UTF-8, are s and k
-                                           // where case is ignored
+    return "(?is)(?:" + parts + ")[^(]*\\(" +  // a name and its arguments
+           "|u&\""                             // can spell any name
+           "|\\xC5\\xBF|\\xE2\\x84\\xAA";  // long s and the Kelvin sign, in UTF-8: where case is
+                                           // ignored, they match s and k
 }
 
 re2::RE2::Options options() {
@@ -78,21 +74,78 @@ re2::RE2::Options options() {
     return wanted;
 }
 
+bool is_blank(char c) noexcept {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
+}
+
+bool has_second_statement(std::string_view sql) noexcept {
+    const auto semicolon = sql.find(';');
+    return semicolon != std::string_view::npos &&
+           !std::all_of(
+               sql.begin() + static_cast<std::ptrdiff_t>(semicolon),
+               sql.end(),
+               [](char c) { return c == ';' || is_blank(c); }
+           );
+}
+
+/// Of a text with one statement. CREATE, ALTER, DROP, VALIDATE or SHOW come first, or a comment.
+bool is_ours(std::string_view sql) noexcept {
+    const auto* const first = std::find_if_not(sql.begin(), sql.end(), is_blank);
+    if (first == sql.end()) {
+        return false;
+    }
+    switch (*first) {
+        case 'S':
+        case 's':
+            if (sql.end() - first < 2 || (first[1] != 'h' && first[1] != 'H')) {
+                return false;  // SELECT, SET
+            }
+            break;
+        case 'A':
+        case 'a':
+        case 'C':
+        case 'c':
+        case 'D':
+        case 'd':
+        case 'V':
+        case 'v':
+        case '-':
+        case '/':
+        case ';':
+        case '\v':  // white space since PostgreSQL 16
+            break;
+        default:
+            return false;
+    }
+    // No words that matter stand behind a string, so that its reading does not matter.
+    return kind_of(sql, backslashes::plain) == statement_kind::signalbox;
+}
+
 }  // namespace
 
 prefilter::prefilter(const std::vector<std::string>& rpc_functions)
-    : expression_(std::make_unique<re2::RE2>(expression_for(rpc_functions), options())) {
-    if (!expression_->ok()) {
-        throw std::invalid_argument{"rpc_functions: " + expression_->error()};
+    : looks_for_calls_(!rpc_functions.empty()) {
+    const auto expression = expression_for(rpc_functions);
+    if (!looks_for_calls_ || expression.empty()) {
+        return;
+    }
+    names_ = std::make_unique<re2::RE2>(expression, options());
+    if (!names_->ok()) {
+        throw std::invalid_argument{"rpc_functions: " + names_->error()};
     }
 }
 
 prefilter::~prefilter() = default;
 
 bool prefilter::finds(std::string_view sql) const noexcept {
-    return expression_->Match(
-        {sql.data(), sql.size()}, 0, sql.size(), re2::RE2::UNANCHORED, nullptr, 0
-    );
+    if (has_second_statement(sql) || is_ours(sql)) {
+        return true;
+    }
+    if (!looks_for_calls_ || sql.find('(') == std::string_view::npos) {
+        return false;
+    }
+    return !names_ ||
+           names_->Match({sql.data(), sql.size()}, 0, sql.size(), re2::RE2::UNANCHORED, nullptr, 0);
 }
 
 }  // namespace signalbox::parser

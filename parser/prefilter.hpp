@@ -1,9 +1,10 @@
-// The prefilter: a proof, in one pass over the text, that there is nothing to decide.
+// The prefilter: a proof that there is nothing to decide, at the cost of a few searches for single
+// bytes where that is enough.
 //
-// It holds one regular expression, the union of what a text must contain for decide() to find
-// something: a second statement, a word of Signalbox's own statements, and for RPC functions the
-// substrings without which no name can match their patterns. It reads bytes, since a client's
-// encoding may be any.
+//   a second statement    stands behind a semicolon
+//   a statement of ours   has its words first
+//   an RPC call           has a parenthesis, and a name that holds what its pattern needs: one
+//                         regular expression over the bytes (a client's encoding may be any)
 #pragma once
 
 #include <memory>
@@ -25,10 +26,12 @@ public:
     prefilter(const prefilter&) = delete;
     prefilter& operator=(const prefilter&) = delete;
 
+    /// False: the text has at most one statement, which is not ours and calls no RPC function.
     [[nodiscard]] bool finds(std::string_view sql) const noexcept;
 
 private:
-    std::unique_ptr<re2::RE2> expression_;
+    bool looks_for_calls_;
+    std::unique_ptr<re2::RE2> names_;  // null: any name may be one
 };
 
 }  // namespace signalbox::parser

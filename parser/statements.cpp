@@ -92,24 +92,36 @@ verdict statement_rules::decide(std::string_view sql, backslashes strings) const
         }
     }
     verdict found{.statements = std::move(split.statements)};
+    auto tree_tokens = can_parse ? max_tree_tokens : 0;
+    for (auto& piece : found.statements) {
+        const auto text = sql.substr(piece.offset, piece.size);
+        piece.calls_rpc = looks_for_rpc() && calls_rpc(text, strings, tree_tokens);
+        found.calls_rpc = found.calls_rpc || piece.calls_rpc;
+        found.is_ours = found.is_ours || piece.kind == statement_kind::signalbox;
+    }
+    return found;
+}
+
+/// `tree_tokens` is what may still be spent on trees.
+bool statement_rules::calls_rpc(
+    std::string_view statement, backslashes strings, std::size_t& tree_tokens
+) const {
     const call_predicate is_wanted = [this](std::string_view schema, std::string_view function) {
         return is_rpc(schema, function);
     };
-    for (auto& piece : found.statements) {
-        found.is_ours = found.is_ours || piece.kind == statement_kind::signalbox;
-        if (!looks_for_rpc()) {
-            continue;
-        }
-        const auto text = sql.substr(piece.offset, piece.size);
-        const auto mentioned = find_mention(text, strings, is_wanted);
-        if (mentioned != mention::none) {
-            const auto made =
-                can_parse ? makes_call(std::string{text}, is_wanted) : std::optional<bool>{};
-            piece.calls_rpc = made.value_or(mentioned == mention::likely);
-        }
-        found.calls_rpc = found.calls_rpc || piece.calls_rpc;
+    const auto mentioned = find_mention(statement, strings, is_wanted);
+    if (mentioned == mention::none) {
+        return false;
     }
-    return found;
+    if (statement.size() <= max_tree_bytes) {
+        if (const auto tokens = count_tokens(statement, tree_tokens); tokens <= tree_tokens) {
+            tree_tokens -= tokens;
+            if (const auto made = makes_call(std::string{statement}, is_wanted)) {
+                return *made;
+            }
+        }
+    }
+    return mentioned == mention::likely;
 }
 
 }  // namespace signalbox::parser

@@ -84,6 +84,8 @@ public:
     static constexpr std::size_t deep_stack_bytes = std::size_t{256} << 20U;
 
 private:
+    bool calls_rpc(std::string_view statement, backslashes strings, std::size_t& tree_tokens) const;
+
     struct parts;
     std::unique_ptr<parts> parts_;
 };
