@@ -129,7 +129,10 @@ bool is_wanted_call(const message& call, const call_predicate& is_wanted) {
             return false;  // TRIM(BOTH …) and the like: PostgreSQL's own functions
         }
     }
-    return is_wanted(schema, function);
+    // LIKE … ESCAPE and SIMILAR TO, which the grammar does not mark.
+    const bool is_operator =
+        schema == "pg_catalog" && (function == "like_escape" || function == "similar_to_escape");
+    return !is_operator && is_wanted(schema, function);
 }
 
 }  // namespace

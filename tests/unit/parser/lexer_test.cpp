@@ -36,9 +36,11 @@ char letter_of(token_kind kind) {
 }
 
 /// One "kind:text" per token.
-std::vector<std::string> tokens_of(std::string_view text) {
+std::vector<std::string> tokens_of(
+    std::string_view text, backslashes strings = backslashes::plain
+) {
     const exact_buffer input{text};
-    lexer tokens{input};
+    lexer tokens{input, strings};
     std::vector<std::string> out;
     for (token t = tokens.next(); t.kind != token_kind::end; t = tokens.next()) {
         out.push_back(std::string{letter_of(t.kind)} + ":" + std::string{t.text});
@@ -75,6 +77,44 @@ TEST_CASE("strings of every kind", "[parser][lexer]") {
     CHECK(tokens_of("u&\"a;\"\"b\" z") == list{"i:u&\"a;\"\"b\"", "w:z"});
     CHECK(tokens_of("u&x") == list{"w:u", "+:&", "w:x"});
     CHECK(tokens_of("e 'x'") == list{"w:e", "s:'x'"});
+}
+
+TEST_CASE("a string goes on behind a line's end, and reads as it began", "[parser][lexer]") {
+    // PostgreSQL 15: one string, whose second part has backslashes too.
+    CHECK(tokens_of("E'a'\n'\\'b';") == list{"s:E'a'\n'\\'b'", ";:;"});
+    CHECK(
+        tokens_of("E'a' -- ;'\n -- ' ;\r '\\';b' x") ==
+        list{"s:E'a' -- ;'\n -- ' ;\r '\\';b'", "w:x"}
+    );
+    CHECK(tokens_of("E'a' '\\' b") == list{"s:E'a'", "s:'\\'", "w:b"});
+    CHECK(tokens_of("E'a' /* \n */ '\\' b") == list{"s:E'a'", "s:'\\'", "w:b"});
+    CHECK(tokens_of("E'a'\n-- x") == list{"s:E'a'"});
+    CHECK(tokens_of("E'a'\n") == list{"s:E'a'"});
+    CHECK(tokens_of("'a'\n'\\' b") == list{"s:'a'", "s:'\\'", "w:b"});
+}
+
+TEST_CASE("backslashes in plain strings, where they escape", "[parser][lexer]") {
+    const auto escape = backslashes::escape;
+    CHECK(tokens_of("'a\\';b' c", escape) == list{"s:'a\\';b'", "w:c"});
+    CHECK(tokens_of("'a'\n'\\';b' c", escape) == list{"s:'a'\n'\\';b'", "w:c"});
+    CHECK(tokens_of("N'a\\';b' c", escape) == list{"s:N'a\\';b'", "w:c"});
+    CHECK(tokens_of("X'a\\' b", escape) == list{"s:X'a\\'", "w:b"});
+    CHECK(tokens_of("\"a\\\" b", escape) == list{"i:\"a\\\"", "w:b"});
+    CHECK(tokens_of("$$a\\$$ b", escape) == list{"s:$$a\\$$", "w:b"});
+    CHECK(tokens_of("'a\\", escape) == list{"s:'a\\"});
+    CHECK(tokens_of("'a\\'", escape) == list{"s:'a\\'"});
+}
+
+TEST_CASE("a number ends where a string may begin", "[parser][lexer]") {
+    CHECK(tokens_of("1E'\\';'") == list{"n:1", "s:E'\\';'"});
+    CHECK(tokens_of("1$$;$$") == list{"n:1", "s:$$;$$"});
+    CHECK(tokens_of("1e5$a$;$a$") == list{"n:1e5", "s:$a$;$a$"});
+    CHECK(
+        tokens_of("1e-5 1.e+5 1e+ 1_000.5_0") ==
+        list{"n:1e-5", "n:1.e+5", "n:1", "w:e", "+:+", "n:1_000.5_0"}
+    );
+    CHECK(tokens_of("1.U&\";\"") == list{"n:1.", "i:U&\";\""});
+    CHECK(tokens_of("0xFF") == list{"n:0", "w:xFF"});
 }
 
 TEST_CASE("quoted identifiers", "[parser][lexer]") {

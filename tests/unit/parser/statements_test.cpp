@@ -174,6 +174,21 @@ TEST_CASE(
     CHECK_THROWS_AS(statement_rules{{"iasql_("}}, std::invalid_argument);
 }
 
+TEST_CASE("operators that PostgreSQL keeps as calls are none", "[parser][statements]") {
+    const statement_rules all{{".*"}};
+    const auto sql = GENERATE(
+        as<std::string>{},
+        "select (a similar to b)",
+        "select (a) like b escape c",
+        "select trim(both from a), substring(a from 1), extract(year from a)",
+        "select ((a, b) overlaps (c, d))",
+        "select a at time zone (b)"
+    );
+    CAPTURE(sql);
+    CHECK_FALSE(all.decide(sql, backslashes::plain).calls_rpc);
+    CHECK(all.decide("select f(), " + sql.substr(7), backslashes::plain).calls_rpc);
+}
+
 TEST_CASE("without RPC patterns no call is one", "[parser][statements]") {
     const statement_rules none{{}};
     CHECK_FALSE(none.decide("select iasql_apply()", backslashes::plain).calls_rpc);
