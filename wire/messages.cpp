@@ -89,6 +89,14 @@ result<backend_key_data> parse_backend_key_data(bytes_view body) noexcept {
     return finished(in, backend_key_data{process_id, secret});
 }
 
+result<notification> parse_notification(bytes_view body) noexcept {
+    byte_reader in{body};
+    const auto process_id = in.u32();
+    const auto channel = in.cstring();
+    const auto payload = in.cstring();
+    return finished(in, notification{process_id, channel, payload});
+}
+
 result<authentication_request> parse_authentication(bytes_view body) noexcept {
     byte_reader in{body};
     const auto kind = in.u32();

@@ -150,6 +150,13 @@ struct backend_key_data {
     std::uint32_t secret = 0;
 };
 
+/// NotificationResponse ('A'): int32 process id, channel NUL payload NUL.
+struct notification {
+    std::uint32_t process_id = 0;  // of the session that notified
+    std::string_view channel;
+    std::string_view payload;
+};
+
 /// Authentication ('R'): int32 kind, then what the kind has.
 struct authentication_request {
     enum class type : std::uint32_t {
@@ -182,6 +189,7 @@ result<sasl_initial_response> parse_sasl_initial_response(bytes_view body) noexc
 
 result<parameter_status> parse_parameter_status(bytes_view body) noexcept;
 result<backend_key_data> parse_backend_key_data(bytes_view body) noexcept;
+result<notification> parse_notification(bytes_view body) noexcept;
 result<authentication_request> parse_authentication(bytes_view body) noexcept;
 /// 'I' (idle), 'T' (in a transaction block) or 'E' (in a failed one). Errors: bad_length (another
 /// byte).

@@ -130,6 +130,15 @@ void one(std::size_t which, std::string_view body) {
             }
             break;
         }
+        case 13:
+            if (const auto heard = parse_notification(body)) {
+                {
+                    message_writer m{again, 'A'};
+                    m.u32(heard->process_id).cstring(heard->channel).cstring(heard->payload);
+                }
+                same(again, body);
+            }
+            break;
         default:
             report(body);
             break;
@@ -140,7 +149,7 @@ void one(std::size_t which, std::string_view body) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     choices input{{reinterpret_cast<const char*>(data), size}};
-    const auto which = input.below(14);
+    const auto which = input.below(15);
     const exact_buffer body{input.remainder()};
     one(which, body);
     return 0;

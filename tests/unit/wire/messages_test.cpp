@@ -48,6 +48,8 @@ const std::vector<layout> exact_layouts = {
      &error_of<&parse_sasl_initial_response>},
     {"ParameterStatus", "TimeZone\0UTC\0"sv, &error_of<&parse_parameter_status>},
     {"BackendKeyData", "\0\0\x10\x01\xff\xff\xff\xff"sv, &error_of<&parse_backend_key_data>},
+    {"NotificationResponse", "\0\0\x10\x01jobs\0done\0"sv, &error_of<&parse_notification>},
+    {"NotificationResponse without a payload", "\0\0\0\x01c\0\0"sv, &error_of<&parse_notification>},
     {"ReadyForQuery", "T"sv, &error_of<&parse_ready_for_query>},
     {"CommandComplete", "SELECT 1\0"sv, &error_of<&parse_command_complete>},
     {"DataRow", "\0\x03\0\0\0\x02hi\xff\xff\xff\xff\0\0\0\0"sv, &error_of_data_row},
@@ -118,6 +120,14 @@ TEST_CASE("Describe, Close and Execute name their targets", "[wire][messages]") 
     CHECK(parse_named_target(target).value().name == "p1");
     const exact_buffer execute{"p2\0\0\0\0\0"sv};
     CHECK(parse_execute_portal(execute).value() == "p2");
+}
+
+TEST_CASE("NotificationResponse says who, where and what", "[wire][messages]") {
+    const exact_buffer body{"\0\x01\0\x02Some \"channel\"\0a payload\0"sv};
+    const auto heard = parse_notification(body).value();
+    CHECK(heard.process_id == 65'538);
+    CHECK(heard.channel == "Some \"channel\"");
+    CHECK(heard.payload == "a payload");
 }
 
 TEST_CASE("SASLInitialResponse: no data, empty data, bad lengths", "[wire][messages]") {
