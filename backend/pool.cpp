@@ -44,6 +44,11 @@ bool pool_group::has_credentials() const {
     return has_credentials_;
 }
 
+pool_group::opening pool_group::current() const {
+    const std::lock_guard lock{mutex_};
+    return {.target = target_, .credentials = credentials_, .generation = generation_.load()};
+}
+
 connect_failure pool_group::last_failure() const {
     const std::lock_guard lock{mutex_};
     return last_failure_;

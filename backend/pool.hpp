@@ -68,6 +68,20 @@ public:
     void set_credentials(server_credentials credentials);
     bool has_credentials() const;
 
+    /// What a connection is opened with now, for one that does not belong to the pool.
+    struct opening {
+        std::shared_ptr<const server_target> target;  // null: not configured yet
+        server_credentials credentials;
+        std::uint64_t generation = 0;
+    };
+
+    opening current() const;
+
+    /// Grows with every change of the target.
+    std::uint64_t generation() const noexcept {
+        return generation_.load(std::memory_order_relaxed);
+    }
+
     bool is_down() const noexcept { return down_.load(std::memory_order_relaxed); }
 
     /// Why, while is_down(); else empty.

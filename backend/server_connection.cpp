@@ -365,9 +365,12 @@ void server_connection::begin_session() {
     output_.clear();
     // Nothing of one client's startup packet: whoever uses the connection brings its own
     // parameters.
-    wire::write_startup_message(
-        output_, {{"user", target_->user}, {"database", target_->database}}
-    );
+    std::vector<std::pair<std::string_view, std::string_view>> parameters{
+        {"user", target_->user}, {"database", target_->database}};
+    if (!target_->application_name.empty()) {
+        parameters.emplace_back("application_name", target_->application_name);
+    }
+    wire::write_startup_message(output_, parameters);
     send(output_);
 }
 
