@@ -11,6 +11,7 @@
 #pragma once
 
 #include "backend/io/stream.hpp"
+#include "backend/notification.hpp"
 #include "backend/pool.hpp"
 #include "proxy/login.hpp"
 #include "proxy/relay.hpp"
@@ -50,6 +51,9 @@ public:
     void end_if_on(const pool_entry& removed);
     /// For a client that asked to cancel, when that is done.
     void close_quietly();
+
+    /// A channel that it listens to (worker::set_channels) has been notified.
+    void on_notification(const backend::notification_ptr& heard);
 
 private:
     friend class login;

@@ -35,7 +35,8 @@ worker::worker(std::size_t index, shared_state& shared, runtime_ptr runtime)
       runtime_(std::move(runtime)),
       io_{loop_, scratch_, shared.jobs},
       environment_(shared.statements),
-      next_session_(index) {
+      next_session_(index),
+      notifications_(*this, index) {
     environment_.commands = &commands_;
     environment_.next_unnamed = index + 1;
     environment_.unnamed_step = shared.count;
@@ -45,6 +46,7 @@ worker::~worker() {
     sessions_.clear();
     cleaners_.clear();
     cancels_.clear();
+    notifications_.close();
     for (auto& [key, entry] : pools_) {
         entry->pool->close_idle();
     }
@@ -79,6 +81,7 @@ void worker::accept_client(int fd, const backend::socket_address& from) {
 }
 
 void worker::remove_session(session& gone) {
+    notifications_.session_gone(gone.id());
     loop_.defer([this, id = gone.id()] {
         sessions_.erase(id);
         stop_if_empty();
@@ -422,12 +425,14 @@ void worker::apply(runtime_ptr next) {
             );
         }
     }
+    notifications_.maintain();
 }
 
 void worker::tick() {
     for (auto& [key, entry] : pools_) {
         entry->pool->maintain();
     }
+    notifications_.maintain();
     tick_.start(
         loop_,
         loop_.now() + tick_interval,
@@ -442,6 +447,7 @@ void worker::drain(backend::time_point until) {
     drain_deadline_.start(
         loop_, until, [](void* self) { static_cast<worker*>(self)->stop_now(); }, this
     );
+    notifications_.drain();
     std::vector<session*> all;
     for (auto& [id, each] : sessions_) {
         all.push_back(each.get());

@@ -6,6 +6,7 @@
 #include "backend/cancel.hpp"
 #include "backend/pool.hpp"
 #include "proxy/listener.hpp"
+#include "proxy/notifications.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/runtime.hpp"
 #include "proxy/shared.hpp"
@@ -98,6 +99,21 @@ public:
         std::function<void(parser::verdict_ptr)> done
     );
 
+    /// What a session of this worker listens to: replaces its whole set, names as
+    /// pg_listening_channels() gives them; empty ends it, as the session's end does.
+    /// confirmed(true) when everything notified from now on will be heard, confirmed(false) when
+    /// that could not be had within the route's hold_timeout, was refused, or was replaced by
+    /// another call. It is called once, never from inside, and not when the session has gone. May
+    /// be empty.
+    void set_channels(
+        pool_entry& pool,
+        std::uint64_t session_id,
+        std::vector<std::string> channels,
+        std::function<void(bool)> confirmed
+    ) {
+        notifications_.set_channels(pool, session_id, std::move(channels), std::move(confirmed));
+    }
+
     void register_key(wire::backend_key_data key, std::uint64_t session_id);
     void forget_key(wire::backend_key_data key);
 
@@ -108,6 +124,8 @@ public:
     shared_state& shared() noexcept { return shared_; }
 
     relay_environment& environment() noexcept { return environment_; }
+
+    notifications& notified() noexcept { return notifications_; }
 
     const runtime_ptr& current() const noexcept { return runtime_; }
 
@@ -150,6 +168,7 @@ private:
     std::unordered_map<std::uint64_t, std::uint64_t> keys_;
     std::unordered_map<cleaner*, std::unique_ptr<cleaner>> cleaners_;
     std::unordered_map<backend::cancel_call*, std::unique_ptr<backend::cancel_call>> cancels_;
+    notifications notifications_;
     backend::timer tick_;
     backend::timer drain_deadline_;
     bool draining_ = false;
