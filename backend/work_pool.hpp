@@ -11,8 +11,7 @@
 
 namespace signalbox::backend {
 
-/// Jobs run in the order they came, each with job_stack_bytes of stack (reserved, not used up). The
-/// destructor finishes the running ones and drops the waiting ones.
+/// Jobs run in the order they came, each with job_stack_bytes of stack (reserved, not used up).
 class work_pool {
 public:
     static constexpr std::size_t job_stack_bytes = std::size_t{256} << 20U;
@@ -26,10 +25,13 @@ public:
     /// Any thread. The job gives its result back by posting it to an event loop.
     void submit(std::function<void()> job);
 
+    /// Finishes the running jobs and drops the waiting ones, as the destructor does. Before the
+    /// loops go to which jobs post their results.
+    void stop();
+
 private:
     static void* start(void* self);
     void run();
-    void stop();
 
     std::mutex mutex_;
     std::condition_variable ready_;

@@ -92,6 +92,9 @@ public:
         for (auto& each : workers_) {
             each->join();
         }
+        if (shared_) {
+            shared_->jobs.stop();
+        }
         workers_.clear();
         for (const auto& path : unix_paths_) {
             ::unlink(path.c_str());
