@@ -43,8 +43,7 @@ void notifications::set_channels(
     std::uint64_t request = 0;
     if (confirmed) {
         request = ++last_request_;
-        auto& made = waiting_[request];
-        made.reset(new waiting{*this, request, session, std::move(confirmed), {}});
+        auto made = std::make_unique<waiting>(*this, request, session, std::move(confirmed));
         made->deadline.start(
             owner_.io().loop,
             owner_.io().loop.now() + std::max(pool.route->hold_timeout, shortest_wait),
@@ -54,6 +53,7 @@ void notifications::set_channels(
             },
             made.get()
         );
+        waiting_.emplace(request, std::move(made));
     }
     send(pool.pool->group().name(), session, std::move(channels), request);
 }

@@ -56,10 +56,21 @@ public:
 
 private:
     struct waiting {
+        waiting(
+            notifications& owner,
+            std::uint64_t request_number,
+            std::uint64_t session_id,
+            std::function<void(bool)> call
+        )
+            : desk(owner),
+              request(request_number),
+              session(session_id),
+              confirmed(std::move(call)) {}
+
         notifications& desk;
-        std::uint64_t request = 0;
-        std::uint64_t session = 0;
-        std::function<void(bool)> confirmed;
+        const std::uint64_t request;
+        const std::uint64_t session;
+        const std::function<void(bool)> confirmed;
         backend::timer deadline;
     };
 

@@ -6,6 +6,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <deque>
 #include <map>
 #include <random>
 #include <set>
