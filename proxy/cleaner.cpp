@@ -104,6 +104,7 @@ bool cleaner::on_bytes(std::string_view bytes) {
         if (discard_all_) {
             state.statements.clear();
             state.applied = nullptr;
+            state.channels.clear();
             state.unnamed = 0;
         }
         finish(input_.empty());

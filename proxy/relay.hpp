@@ -64,6 +64,8 @@ struct server_state final : backend::server_attachment {
     rewrite::server_statements statements;
     rewrite::parameter_set_ptr applied;   // what the session's setup has set
     rewrite::parameter_set_ptr reported;  // ParameterStatus, as told last
+    std::vector<std::string> channels;    // that it listens to, sorted
+    std::uint32_t process_id = 0;         // of the server's process
     std::uint64_t unnamed = 0;            // token of the unnamed statement that it holds; 0 = none
     std::uint64_t batch = 1;              // grows with every Query and Sync
     std::size_t stream_left = 0;          // of a server message that is passed in pieces
@@ -133,6 +135,16 @@ public:
 
     void send_unit(outbox& to_server, outbox& to_client);
 
+    /// The session listens to other channels: take_new_channels() are to be listened to for it, and
+    /// channels_set() says that they are, or cannot be.
+    [[nodiscard]] bool has_new_channels() const noexcept { return channels_due_; }
+
+    std::vector<std::string> take_new_channels();
+    void channels_set(bool heard, outbox& to_client);
+    /// A NotificationResponse, whole, that the shared connection has heard; `epoch`: of that
+    /// connection.
+    void hear(std::string_view message, std::uint64_t epoch, outbox& to_client);
+
     /// `lost`: the server has said that it ends (fatal_body() holds its words); `broken`: it does
     /// not keep the protocol.
     server_step on_server(
@@ -147,7 +159,9 @@ public:
 
     [[nodiscard]] bool has_server() const noexcept { return server_ != nullptr; }
 
-    [[nodiscard]] bool is_blocked() const noexcept { return blocked_; }
+    [[nodiscard]] bool is_blocked() const noexcept {
+        return blocked_ || awaiting_channels_ != '\0';
+    }
 
     /// The next message can only be understood when all before it are answered.
     [[nodiscard]] bool is_stalled() const noexcept { return stalled_; }
@@ -158,7 +172,8 @@ public:
 
     /// The server is working on something of this client's.
     [[nodiscard]] bool is_busy() const noexcept {
-        return is_running() || (server_ != nullptr && (!server_->requests.empty() || open_batch_));
+        return is_running() || awaiting_channels_ != '\0' ||
+               (server_ != nullptr && (!server_->requests.empty() || open_batch_));
     }
 
     [[nodiscard]] bool in_transaction() const noexcept {
@@ -222,6 +237,10 @@ private:
         std::string reset_target;     // of the last RESET
         rewrite::session_state inspected;
         std::string inspection_error;
+        std::vector<std::string> channels;  // that the session listens to, sorted
+        std::vector<std::string> told;      // its own notifications, which will be heard again
+        std::string heard;                  // messages that wait for the end of the transaction
+        std::uint64_t heard_epoch = 0;
     };
 
     /// What only those sessions need whose statements were not just forwarded.
@@ -364,7 +383,12 @@ private:
     void on_copy_in();
     bool on_ready(std::string_view whole, char status, outbox& to_client, outbox& to_server);
     void finish_batch(char status, outbox& to_client, outbox& to_server);
-    void finish_inspection(outbox& to_client);
+    bool finish_inspection(outbox& to_client);
+    void write_ready(char status, outbox& to_client);
+    void tell_heard(char status, outbox& to_client);
+    bool change_channels();
+    [[nodiscard]] const std::vector<std::string>& channels() const noexcept;
+    void on_direct_notification(std::string_view whole, std::string_view body, outbox& out);
     void settle(outbox& to_client);
     void sync_reported(outbox& to_client);
     void begin_setup(outbox& to_server, outbox& to_client);
@@ -393,7 +417,9 @@ private:
     bool suspect_ =
         false;  // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
-    bool looked_at_ = false;      // the message that waits has been looked at: it is forwarded
+    bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded
+    char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to
+    bool channels_due_ = false;
     bool cutting_ = false;        // a cut is under way: what follows waits for its end
     bool cut_due_ = false;        // an RPC call has been executed: a Sync goes before what follows
     std::uint32_t executed_ = 0;  // Execute messages since the last Sync or cut

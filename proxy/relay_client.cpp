@@ -111,7 +111,7 @@ std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_
             at += n;
             continue;
         }
-        if (blocked_ || in.size() - at < wire::header_bytes) {
+        if (is_blocked() || in.size() - at < wire::header_bytes) {
             break;
         }
         const char type = in[at];
@@ -199,7 +199,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
                 return taken::all;
             case cm::sync:
                 if (!has_lost() && m.total == wire::header_bytes) {
-                    wire::write_ready_for_query(to_client.copied(), 'I');
+                    write_ready('I', to_client);
                     drop(m);
                     return taken::all;
                 }
@@ -277,7 +277,7 @@ relay::taken relay::on_failed(const client_view& m, outbox& to_client) {
     wire::write_error_response(to_client.copied(), *trouble_->lost);
     trouble_->lost.reset();
     if (m.type == cm::query || m.type == cm::function_call || m.type == cm::sync) {
-        wire::write_ready_for_query(to_client.copied(), 'I');
+        write_ready('I', to_client);
     } else {
         skip_locally_ = true;
     }
@@ -288,7 +288,7 @@ relay::taken relay::on_failed(const client_view& m, outbox& to_client) {
 relay::taken relay::on_skipped(const client_view& m, outbox& to_client) {
     skip_locally_ = false;
     open_batch_ = false;
-    wire::write_ready_for_query(to_client.copied(), 'I');
+    write_ready('I', to_client);
     drop(m);
     return taken::all;
 }

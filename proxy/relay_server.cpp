@@ -55,9 +55,10 @@ relay::server_step relay::on_server(
         const std::size_t total = std::size_t{length} + 1;
         const bool swallowed = !s.requests.empty() && s.requests.front().action == reply::swallow;
         // A notice in a batch that was split may have a position to be moved.
-        const bool edited = type == sm::notice_response && position_shift() > 0 &&
-                            total <= wire::max_server_control_bytes;
-        if (may_stream(type) && !swallowed && !edited) {
+        const bool looked_into = ((type == sm::notice_response && position_shift() > 0) ||
+                                  (type == sm::notification_response && renames())) &&
+                                 total <= wire::max_server_control_bytes;
+        if (may_stream(type) && !swallowed && !looked_into) {
             const auto whole = in.substr(at, total);
             to_client.pass(whole);
             s.stream_left = total - whole.size();
@@ -183,6 +184,9 @@ bool relay::on_server_message(
                 q.pop();
                 settle(to_client);
             }
+            return true;
+        case sm::notification_response:
+            on_direct_notification(whole, body, to_client);
             return true;
         case sm::notice_response:
             if (swallowed) {
@@ -431,6 +435,11 @@ void relay::forget_unnamed() noexcept {
     }
 }
 
+const std::vector<std::string>& relay::channels() const noexcept {
+    static const std::vector<std::string> none;
+    return rare_ ? rare_->channels : none;
+}
+
 /// What was sent since the last confirmation has not come about.
 void relay::restore_unnamed() {
     unnamed_sticks_ = false;
@@ -616,7 +625,7 @@ void relay::on_tag(std::string_view tag) {
             }
             break;
         case 'U':
-            suspect_ = suspect_ || (is_pinned() && tag == "UNLISTEN");
+            suspect_ = suspect_ || tag == "UNLISTEN";
             break;
         default:
             break;
@@ -665,6 +674,7 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
             blocked_ = false;
             if (setup_error() == nullptr) {
                 s.applied = parameters_;
+                s.channels = channels();
                 sync_reported(to_client);
             }
             return true;
@@ -675,8 +685,12 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
         case request::inspection:
             blocked_ = false;
             suspect_ = false;
-            finish_inspection(to_client);
-            tell_ready(status, to_client);
+            if (finish_inspection(to_client)) {
+                awaiting_channels_ = status;
+                channels_due_ = true;
+            } else {
+                tell_ready(status, to_client);
+            }
             return true;
         default:
             break;
@@ -713,6 +727,7 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     if (is_running()) {
         end_unit(status, to_client);
     } else {
+        tell_heard(status, to_client);
         to_client.pass(whole);
     }
     settle(to_client);
@@ -739,13 +754,14 @@ void relay::finish_batch(char status, outbox& to_client, outbox& to_server) {
     s.unnamed = 0;
 }
 
-void relay::finish_inspection(outbox& to_client) {
+/// True: other channels are to be listened to, before the client is told.
+bool relay::finish_inspection(outbox& to_client) {
     auto& s = *server_;
     auto& r = rare();
     if (!r.inspection_error.empty()) {
         // What the session has set is not known: the connection stays its own.
         r.pinned_by = "unknown session state (" + r.inspection_error + ")";
-        return;
+        return false;
     }
     const bool was_pinned = !r.pinned_by.empty();
     const bool sticks = r.pinned_by == "LOAD" || r.pinned_by.starts_with("set_config()");
@@ -754,8 +770,7 @@ void relay::finish_inspection(outbox& to_client) {
     if (!sticks) {
         r.pinned_by = r.inspected.pinned_by;
     }
-    // LISTEN works in every mode: that it takes a connection is no news to the client.
-    if (!r.pinned_by.empty() && !was_pinned && !r.pinned_by.starts_with("LISTEN")) {
+    if (!r.pinned_by.empty() && !was_pinned) {
         wire::write_notice_response(
             to_client.copied(),
             {.severity = "NOTICE",
@@ -767,7 +782,9 @@ void relay::finish_inspection(outbox& to_client) {
                      "gone."}
         );
     }
+    const bool listens_anew = change_channels();
     r.inspected = {};
+    return listens_anew;
 }
 
 void relay::sync_reported(outbox& to_client) {
@@ -807,7 +824,7 @@ void relay::attach(
     if (!server.applied) {
         server.applied = env_.parameters.empty();
     }
-    if (server.applied != parameters_) {
+    if (server.applied != parameters_ || server.channels != channels()) {
         begin_setup(to_server, to_client);
         return;
     }
@@ -816,7 +833,8 @@ void relay::attach(
 
 void relay::begin_setup(outbox& to_server, outbox& to_client) {
     auto& s = *server_;
-    const auto sql = rewrite::switch_parameters_sql(*s.applied, *parameters_);
+    const auto sql = rewrite::switch_parameters_sql(*s.applied, *parameters_) +
+                     rewrite::switch_channels_sql(s.channels, channels());
     if (sql.empty()) {
         s.applied = parameters_;
         sync_reported(to_client);

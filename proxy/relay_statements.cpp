@@ -403,14 +403,14 @@ void relay::tell_ready(char status, outbox& to_client) {
     if (is_running()) {
         end_unit(status, to_client);
     } else {
-        wire::write_ready_for_query(to_client.copied(), status);
+        write_ready(status, to_client);
     }
 }
 
 void relay::end_unit(char status, outbox& to_client) {
     if (statements_->run->end_unit(status)) {
         statements_->run.reset();
-        wire::write_ready_for_query(to_client.copied(), status);
+        write_ready(status, to_client);
     }
 }
 

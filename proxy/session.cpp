@@ -647,6 +647,9 @@ void session::on_server_events(backend::server_connection& connection, std::uint
         }
         return;
     }
+    if (relay_->has_new_channels()) {
+        set_channels();
+    }
     note_activity();
     if (!account_memory()) {
         return;

@@ -88,6 +88,7 @@ private:
 
     // Serving.
     void pump(std::string_view fresh);
+    void set_channels();
     bool acquire();
     bool advance_units();
     void ask_for_verdict();

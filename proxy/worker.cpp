@@ -298,6 +298,7 @@ void worker::on_adopted(backend::server_connection& connection) {
         }
         connection.reported = {};
         made->reported = environment_.parameters.intern(reported);
+        made->process_id = connection.key.process_id;
         connection.attachment = std::move(made);
         return;
     }

@@ -6,20 +6,24 @@
 namespace signalbox::rewrite {
 namespace {
 
-/// A parameter's name as an identifier, each part quoted.
-std::string quote_name(std::string_view name) {
+std::string quote_name_part(std::string_view name) {
     std::string out = "\"";
     for (const char c : name) {
-        if (c == '.') {
-            out += "\".\"";
-        } else {
+        out += c;
+        if (c == '"') {
             out += c;
-            if (c == '"') {
-                out += c;
-            }
         }
     }
     return out += '"';
+}
+
+/// A parameter's name as an identifier, each part quoted.
+std::string quote_name(std::string_view name) {
+    const auto dot = name.find('.');
+    if (dot == std::string_view::npos) {
+        return quote_name_part(name);
+    }
+    return quote_name_part(name.substr(0, dot)) + "." + quote_name(name.substr(dot + 1));
 }
 
 std::string set_config_call(const parameter_set::item& item) {
@@ -137,6 +141,19 @@ std::string switch_parameters_sql(const parameter_set& from, const parameter_set
     return sql;
 }
 
+std::string switch_channels_sql(
+    const std::vector<std::string>& from, const std::vector<std::string>& to
+) {
+    if (from == to) {
+        return {};
+    }
+    std::string sql = from.empty() ? "" : ";UNLISTEN *";
+    for (const auto& channel : to) {
+        sql += ";LISTEN " + quote_name_part(channel);
+    }
+    return sql;
+}
+
 std::string restore_startup_sql(const parameter_set& startup, std::string_view target) {
     if (!target.empty()) {
         parameter_set wanted = startup;
@@ -211,6 +228,8 @@ std::string inspection_sql(const std::vector<std::string>& custom, std::string_v
 void session_state::add(std::string_view kind, std::string_view name, std::string_view value) {
     if (kind == "set") {
         parameters.set(parameter_key(name), value);
+    } else if (kind == "LISTEN") {
+        channels.emplace_back(name);
     } else if (pinned_by.empty()) {
         pinned_by = kind;
         if (!name.empty()) {

@@ -62,6 +62,11 @@ private:
 /// SQL that takes a server connection from one set to another; "" when there is nothing to do.
 std::string switch_parameters_sql(const parameter_set& from, const parameter_set& to);
 
+/// The same for the channels that it listens to; both are sorted.
+std::string switch_channels_sql(
+    const std::vector<std::string>& from, const std::vector<std::string>& to
+);
+
 /// SQL that gives parameters their value of the startup packet: what RESET must return to.
 /// `target`: the one that was reset, or "*" for all; "" where that is not known: then every one
 /// that is not set in the session (any more).
@@ -75,7 +80,8 @@ std::string inspection_sql(const std::vector<std::string>& custom, std::string_v
 /// What the rows of inspection_sql() say.
 struct session_state {
     parameter_set parameters;
-    std::string pinned_by;  // "" = nothing that cannot be carried
+    std::vector<std::string> channels;  // that the connection listens to
+    std::string pinned_by;              // "" = nothing that cannot be carried
 
     void add(std::string_view kind, std::string_view name, std::string_view value);
 };

@@ -215,8 +215,12 @@ inline std::string copy_out() {
     return message('H', std::string_view{"\0\0\0", 3});
 }
 
-inline std::string notification() {
-    return message('A', std::string_view{"\0\0\0\1c\0p\0", 8});
+inline std::string notification(
+    std::uint32_t process_id = 1, std::string_view channel = "c", std::string_view payload = "p"
+) {
+    std::string out;
+    wire::message_writer{out, 'A'}.u32(process_id).cstring(channel).cstring(payload);
+    return out;
 }
 
 // ---- as text
@@ -302,8 +306,12 @@ inline std::string describe_server_frame(const frame& f) {
             return "BindComplete";
         case '3':
             return "CloseComplete";
-        case 'A':
-            return "Notification";
+        case 'A': {
+            const auto n = wire::parse_notification(f.body);
+            return n ? "Notification(" + std::string{n->channel} + "," + std::string{n->payload} +
+                           ")"
+                     : "Notification(?)";
+        }
         case 'C':
             return "Complete(" + f.body.substr(0, f.body.size() - 1) + ")";
         case 'D': {

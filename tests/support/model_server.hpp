@@ -53,10 +53,11 @@ public:
     /// Extended messages have been run, and no Sync or Query behind them.
     bool has_open_batch() const noexcept { return implicit_; }
 
-    /// Nothing of the session is left that another session could meet, but parameters.
+    const std::set<std::string>& channels() const noexcept { return listening_; }
+
+    /// Nothing of the session is left that another session could meet, but parameters and channels.
     bool is_clean() const {
-        return status_ == 'I' && !implicit_ && !skipping_ && !is_copying() && listening_.empty() &&
-               locks_.empty() && portals_.empty() && !has_sql_statements();
+        return status_ == 'I' && !implicit_ && !skipping_ && !is_copying() && locks_.empty() && portals_.empty() && !has_sql_statements();
     }
 
     const settings& reported() const noexcept { return reported_; }
@@ -379,7 +380,10 @@ private:
         } else if (text.starts_with("listen ")) {
             listening_.insert(std::string{after("listen")});
             out_ += complete("LISTEN");
-        } else if (text.starts_with("unlisten ")) {
+        } else if (text.starts_with("LISTEN \"")) {
+            listening_.insert(std::string{text.substr(8, text.size() - 9)});
+            out_ += complete("LISTEN");
+        } else if (text.starts_with("unlisten ") || text == "UNLISTEN *") {
             listening_.clear();
             out_ += complete("UNLISTEN");
         } else {
@@ -555,7 +559,9 @@ private:
               "DEALLOCATE ",
               "prepare ",
               "listen ",
+              "LISTEN ",
               "unlisten ",
+              "UNLISTEN ",
               "create "}) {
             if (text.starts_with(word)) {
                 return true;

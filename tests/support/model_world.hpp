@@ -124,7 +124,11 @@ public:
             if (!whole.empty()) {
                 each->replies += each->model.feed(whole);
             }
-            if (each->link.is_idle() && (!each->model.is_clean() || !each->replies.empty())) {
+            const auto& known = each->link.state.channels;
+            const bool hears_more =
+                each->model.channels() != std::set<std::string>{known.begin(), known.end()};
+            if (each->link.is_idle() &&
+                (!each->model.is_clean() || hears_more || !each->replies.empty())) {
                 throw std::logic_error(
                     "a server connection was given back with something of its session"
                 );

@@ -85,11 +85,25 @@ public:
     /// The wait for a server connection ends without one.
     void fail_wait();
 
+    /// The channels that the relay has asked for are heard.
+    void confirm_channels() {
+        relay.channels_set(true, to_client_);
+        deliver();
+        pump();
+    }
+
+    /// The shared connection has heard something.
+    void hear(std::string_view message, std::uint64_t epoch = 1) {
+        relay.hear(message, epoch, to_client_);
+        deliver();
+    }
+
     /// Tries again where something was waited for.
     void resume() { pump(); }
 
     proxy::relay relay;
     test_server* server = nullptr;
+    std::vector<std::string> channels;  // as the relay has asked for them
     bool waits = false;
     bool terminated = false;
     bool fatal = false;
@@ -170,6 +184,7 @@ public:
     proxy::relay_environment environment{registry};
     proxy::relay_settings settings;
     test_commands commands;
+    bool hold_channels = false;      // new channels are not confirmed by themselves
     std::vector<test_server*> idle;  // the most recently used last
 
 private:
@@ -323,6 +338,13 @@ inline void test_client::on_server_bytes() {
     s.held.erase(0, consumed);
     if (step != proxy::relay::server_step::fine) {
         return;
+    }
+    if (relay.has_new_channels()) {
+        channels = relay.take_new_channels();
+        if (!world_.hold_channels) {
+            relay.channels_set(true, to_client_);
+            deliver();
+        }
     }
     advance_units();
     maybe_release();

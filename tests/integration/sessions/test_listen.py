@@ -44,7 +44,6 @@ def test_ones_own_comes_before_ready(clients, route):
     assert heard(found) == [("own_channel", "mine")]
 
 
-@pytest.mark.xfail(strict=True, reason="LISTEN still pins its session")
 def test_several_listeners_share_one_server_connection(pg, clients):
     listeners = [clients("one") for _ in range(4)]
     for client in listeners:
@@ -126,7 +125,6 @@ def test_quoted_and_folded_names(pg, clients, mode):
     assert next_notification(client) == ("Quoted Name", "2")
 
 
-@pytest.mark.xfail(strict=True, reason="LISTEN still pins its session")
 def test_listening_outlives_the_server_connection(pg, clients):
     """Behind a lost server connection the channel is listened to again."""
     client = clients("transaction")

@@ -335,7 +335,7 @@ const std::vector<scenario> scenarios = {
       query("show datestyle")}},
     {"RESET in a pipeline",
      {one("set datestyle = german"), one("reset datestyle"), one("show datestyle")}},
-    {"LISTEN pins, and UNLISTEN lets go",
+    {"LISTEN, and UNLISTEN",
      {query("listen c"), query("select 1"), query("unlisten *"), query("select 2")}},
     {"an advisory lock pins",
      {query("select pg_advisory_lock(1)"),

@@ -251,28 +251,6 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "LISTEN pins without a notice, and notifications come while the session is idle",
-    "[proxy][relay][parameters]"
-) {
-    relay_world world{SIGNALBOX_CHUNKS};
-    auto& server = world.add_server();
-    auto& client = world.add_client();
-    client.send(query("listen c"));
-    server.reply(complete("LISTEN") + ready());
-    server.reply(answered(row({"LISTEN", "c", ""})));
-    CHECK(client.got() == "Complete(LISTEN) Ready(I)");
-    CHECK_FALSE(server.is_idle());
-    CHECK_FALSE(client.relay.is_busy());
-    server.reply(notification());
-    CHECK(client.got() == "Notification");
-    server.got();
-    client.send(query("unlisten *"));
-    server.reply(complete("UNLISTEN") + ready());
-    server.reply(answered(""));
-    CHECK(server.is_idle());
-}
-
-TEST_CASE(
     "an inspection that fails pins: what there is, is not known", "[proxy][relay][parameters]"
 ) {
     relay_world world{SIGNALBOX_CHUNKS};

@@ -148,7 +148,8 @@ TEST_CASE(
     CHECK(state.pinned_by.empty());
     state.add("LISTEN", "channel", "");
     state.add("advisory lock", "", "");
-    CHECK(state.pinned_by == "LISTEN \"channel\"");
+    CHECK(state.channels == std::vector<std::string>{"channel"});
+    CHECK(state.pinned_by == "advisory lock");
     CHECK(state.parameters == set_of({{"datestyle", "ISO"}, {"my.x", ""}}));
     session_state lock;
     lock.add("advisory lock", "", "");

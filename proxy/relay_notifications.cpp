@@ -1,0 +1,106 @@
+// LISTEN and NOTIFY where sessions share server connections.
+//
+//   - LISTEN and UNLISTEN go to the leased server connection, which knows what a rollback or a
+//     savepoint makes of them; behind the transaction it is asked what the session listens to;
+//   - the session's ReadyForQuery waits until the shared listening connection hears the same;
+//   - a server connection is lent to a listening session with its channels on: so the session's own
+//     notifications come before its ReadyForQuery, as on a private connection. What it hears from
+//     others there is dropped, since the shared connection brings it, and what the shared one
+//     brings of the session's own is dropped, since it has been told.
+#include "proxy/relay.hpp"
+#include "wire/limits.hpp"
+
+#include <algorithm>
+
+namespace signalbox::proxy {
+
+/// A NotificationResponse of the leased server connection.
+void relay::on_direct_notification(std::string_view whole, std::string_view body, outbox& out) {
+    if (!renames()) {
+        out.pass(whole);
+        return;
+    }
+    const auto said = wire::parse_notification(body);
+    if (!said || said->process_id != server_->process_id) {
+        return;  // from another session: the shared connection brings it
+    }
+    out.pass(whole);
+    auto& r = rare();
+    if (std::binary_search(r.channels.begin(), r.channels.end(), said->channel)) {
+        r.told.emplace_back(whole);
+    }
+}
+
+void relay::hear(std::string_view message, std::uint64_t epoch, outbox& to_client) {
+    auto& r = rare();
+    if (r.heard_epoch != 0 && r.heard_epoch != epoch) {
+        r.told.clear();  // what was told then may never be heard again
+    }
+    r.heard_epoch = epoch;
+    if (const auto own = std::find(r.told.begin(), r.told.end(), message); own != r.told.end()) {
+        r.told.erase(own);
+        return;
+    }
+    if (is_busy() || in_transaction() || is_blocked()) {
+        r.heard.append(message);
+    } else {
+        to_client.pass(message);
+    }
+}
+
+/// Between transactions, what was heard meanwhile comes first.
+void relay::write_ready(char status, outbox& to_client) {
+    tell_heard(status, to_client);
+    wire::write_ready_for_query(to_client.copied(), status);
+}
+
+void relay::tell_heard(char status, outbox& to_client) {
+    if (status == 'I' && rare_ && !rare_->heard.empty()) {
+        to_client.copied() += rare_->heard;
+        wire::free_buffer(rare_->heard);
+    }
+}
+
+/// True: the session listens to something else than before.
+bool relay::change_channels() {
+    auto& r = rare();
+    auto& now = r.inspected.channels;
+    std::sort(now.begin(), now.end());
+    server_->channels = now;
+    if (now == r.channels) {
+        return false;
+    }
+    std::erase_if(r.told, [&](const std::string& each) {
+        const auto said =
+            wire::parse_notification(std::string_view{each}.substr(wire::header_bytes));
+        return !said || !std::binary_search(now.begin(), now.end(), said->channel);
+    });
+    r.channels = std::move(now);
+    return true;
+}
+
+std::vector<std::string> relay::take_new_channels() {
+    channels_due_ = false;
+    return rare().channels;
+}
+
+void relay::channels_set(bool heard, outbox& to_client) {
+    if (awaiting_channels_ == '\0') {
+        return;
+    }
+    const char status = std::exchange(awaiting_channels_, '\0');
+    if (!heard) {
+        wire::write_notice_response(
+            to_client.copied(),
+            {.severity = "WARNING",
+             .sqlstate = std::string{wire::sqlstate::warning},
+             .message = "notifications cannot be heard now",
+             .detail = "The connection that listens for all sessions is not there. What is "
+                       "notified until it is back will be missed.",
+             .hint = {}}
+        );
+    }
+    tell_ready(status, to_client);
+}
+
+}  // namespace signalbox::proxy
