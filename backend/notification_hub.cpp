@@ -31,9 +31,15 @@ std::string failure_text(const stream& socket) {
 }  // namespace
 
 notification_hub::notification_hub(
-    std::shared_ptr<pool_group> group, io_context& io, notification_hooks& hooks
+    std::shared_ptr<pool_group> group,
+    std::string client_encoding,
+    io_context& io,
+    notification_hooks& hooks
 )
-    : group_(std::move(group)), io_(io), hooks_(hooks) {}
+    : group_(std::move(group)),
+      client_encoding_(std::move(client_encoding)),
+      io_(io),
+      hooks_(hooks) {}
 
 notification_hub::~notification_hub() {
     disconnect();
@@ -102,7 +108,10 @@ void notification_hub::connect() {
     auto opening = group_->current();
     generation_ = opening.generation;
     auto target = std::make_shared<server_target>(*opening.target);
-    target->application_name = "signalbox listener";
+    target->parameters.emplace_back("application_name", "signalbox listener");
+    if (!client_encoding_.empty()) {
+        target->parameters.emplace_back("client_encoding", client_encoding_);
+    }
     target_ = std::move(target);
     phase_ = phase::connecting;
     connection_ =

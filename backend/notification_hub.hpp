@@ -1,4 +1,5 @@
-// The connection that listens for all sessions of a pool group, outside of the pool's limit.
+// The connection that listens for all sessions of a pool group with one client_encoding, outside of
+// the pool's limit.
 //
 //   closed -> connecting -> open -> closed       (nobody has listened for a while)
 //                  |         |
@@ -48,8 +49,14 @@ protected:
 
 class notification_hub final : public connect_observer, public server_user {
 public:
-    /// `group` is configured: somebody has logged in through it.
-    notification_hub(std::shared_ptr<pool_group> group, io_context& io, notification_hooks& hooks);
+    /// `group` is configured: somebody has logged in through it. Names and payloads are in
+    /// `client_encoding`; "" = the server's default for the role and the database.
+    notification_hub(
+        std::shared_ptr<pool_group> group,
+        std::string client_encoding,
+        io_context& io,
+        notification_hooks& hooks
+    );
     ~notification_hub();
     notification_hub(const notification_hub&) = delete;
     notification_hub& operator=(const notification_hub&) = delete;
@@ -94,6 +101,7 @@ private:
     std::string on_notification(std::string_view message, std::string_view body);
 
     std::shared_ptr<pool_group> group_;
+    const std::string client_encoding_;
     io_context& io_;
     notification_hooks& hooks_;
     notification_subscriptions subscriptions_;

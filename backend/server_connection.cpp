@@ -367,9 +367,7 @@ void server_connection::begin_session() {
     // parameters.
     std::vector<std::pair<std::string_view, std::string_view>> parameters{
         {"user", target_->user}, {"database", target_->database}};
-    if (!target_->application_name.empty()) {
-        parameters.emplace_back("application_name", target_->application_name);
-    }
+    parameters.insert(parameters.end(), target_->parameters.begin(), target_->parameters.end());
     wire::write_startup_message(output_, parameters);
     send(output_);
 }

@@ -46,7 +46,8 @@ struct server_target {
     std::shared_ptr<const catalog::postgres_connection> connection;
     std::string database;
     std::string user;
-    std::string application_name;  // "" = none: for connections that are not lent to sessions
+    /// In the startup packet, behind user and database: for connections that no session uses.
+    std::vector<std::pair<std::string, std::string>> parameters;
     std::chrono::milliseconds connect_timeout{15'000};  // of one address; 0 = none
     std::shared_ptr<SSL_CTX> tls_context;               // null when tls is ssl_mode::disable
 };

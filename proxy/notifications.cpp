@@ -22,6 +22,7 @@ void notifications::set_channels(
     pool_entry& pool,
     std::uint64_t session,
     std::vector<std::string> channels,
+    std::string client_encoding,
     std::function<void(bool)> confirmed
 ) {
     // A session that is about to be ended has nothing to wait for, and the hub's loop may be gone.
@@ -35,10 +36,14 @@ void notifications::set_channels(
         }
         return;
     }
+    const hub_name to{pool.pool->group().name(), std::move(client_encoding)};
+    if (const auto it = listening_.find(session); it != listening_.end() && it->second != to) {
+        send(it->second, session, {}, 0);
+    }
     if (channels.empty()) {
         listening_.erase(session);
     } else {
-        listening_[session] = &pool;
+        listening_[session] = to;
     }
     std::uint64_t request = 0;
     if (confirmed) {
@@ -55,42 +60,39 @@ void notifications::set_channels(
         );
         waiting_.emplace(request, std::move(made));
     }
-    send(pool.pool->group().name(), session, std::move(channels), request);
+    send(to, session, std::move(channels), request);
 }
 
 void notifications::session_gone(std::uint64_t session) {
-    const auto it = listening_.find(session);
-    if (it != listening_.end()) {
-        const auto& group = it->second->pool->group().name();
-        listening_.erase(it);
-        send(group, session, {}, 0);
+    if (const auto node = listening_.extract(session); !node.empty()) {
+        send(node.mapped(), session, {}, 0);
     }
 }
 
 /// To the hub, wherever it lives. Also where that is here: two calls keep their order.
 void notifications::send(
-    const std::string& group,
+    const hub_name& to,
     std::uint64_t session,
     std::vector<std::string> channels,
     std::uint64_t request
 ) {
     auto& shared = owner_.shared();
-    auto& home = *shared.workers[std::hash<std::string>{}(group) % shared.count];
+    auto& home = *shared.workers[std::hash<std::string>{}(to.group) % shared.count];
     home.post([&desk = home.notified(),
                from = index_,
-               group,
+               to,
                session,
                channels = std::move(channels),
                request]() mutable {
-        desk.hub(group).set_channels(from, session, std::move(channels), request);
+        desk.hub(to).set_channels(from, session, std::move(channels), request);
     });
 }
 
-backend::notification_hub& notifications::hub(const std::string& group) {
-    auto& found = hubs_[group];
+backend::notification_hub& notifications::hub(const hub_name& name) {
+    auto& found = hubs_[name];
     if (!found) {
         found = std::make_unique<backend::notification_hub>(
-            owner_.shared().group(group), owner_.io(), *this
+            owner_.shared().group(name.group), name.client_encoding, owner_.io(), *this
         );
     }
     return *found;
@@ -104,7 +106,7 @@ void notifications::settle(std::uint64_t request, bool ok) {
 }
 
 void notifications::maintain() {
-    for (auto& [group, each] : hubs_) {
+    for (auto& [name, each] : hubs_) {
         each->maintain();
     }
 }

@@ -1,7 +1,7 @@
 // One worker's part in LISTEN and NOTIFY where sessions share server connections: the hubs that
 // live on this worker's loop, and the sessions of this worker that wait for one to listen.
 //
-// The hub of a pool group lives on the worker that the group's name says; every other worker
+// A hub lives on the worker that its group's name says; every other worker
 // reaches it by posting, and is reached by posting. A loop that has stopped answers nobody:
 // sessions wait against a clock of their own worker, and not at all once it is draining.
 //
@@ -12,8 +12,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -34,6 +36,7 @@ public:
         pool_entry& pool,
         std::uint64_t session,
         std::vector<std::string> channels,
+        std::string client_encoding,
         std::function<void(bool)> confirmed
     );
     void session_gone(std::uint64_t session);
@@ -74,21 +77,33 @@ private:
         backend::timer deadline;
     };
 
+    /// Which hub: the pool group and the encoding that its sessions read.
+    struct hub_name {
+        std::string group;
+        std::string client_encoding;
+
+        bool operator==(const hub_name&) const = default;
+
+        bool operator<(const hub_name& other) const {
+            return std::tie(group, client_encoding) < std::tie(other.group, other.client_encoding);
+        }
+    };
+
     void send(
-        const std::string& group,
+        const hub_name& to,
         std::uint64_t session,
         std::vector<std::string> channels,
         std::uint64_t request
     );
-    backend::notification_hub& hub(const std::string& group);
+    backend::notification_hub& hub(const hub_name& name);
     void settle(std::uint64_t request, bool ok);
 
     worker& owner_;
     const std::size_t index_;
     std::uint64_t last_request_ = 0;
     std::unordered_map<std::uint64_t, std::unique_ptr<waiting>> waiting_;
-    std::unordered_map<std::uint64_t, const pool_entry*> listening_;  // by session
-    std::unordered_map<std::string, std::unique_ptr<backend::notification_hub>> hubs_;
+    std::unordered_map<std::uint64_t, hub_name> listening_;  // by session
+    std::map<hub_name, std::unique_ptr<backend::notification_hub>> hubs_;
 };
 
 }  // namespace signalbox::proxy

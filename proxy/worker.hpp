@@ -104,14 +104,18 @@ public:
     /// confirmed(true) when everything notified from now on will be heard, confirmed(false) when
     /// that could not be had within the route's hold_timeout, was refused, or was replaced by
     /// another call. It is called once, never from inside, and not when the session has gone. May
-    /// be empty.
+    /// be empty. `client_encoding`: the session's, as the server reports it; names and payloads are
+    /// in it.
     void set_channels(
         pool_entry& pool,
         std::uint64_t session_id,
         std::vector<std::string> channels,
-        std::function<void(bool)> confirmed
+        std::function<void(bool)> confirmed,
+        std::string client_encoding = {}
     ) {
-        notifications_.set_channels(pool, session_id, std::move(channels), std::move(confirmed));
+        notifications_.set_channels(
+            pool, session_id, std::move(channels), std::move(client_encoding), std::move(confirmed)
+        );
     }
 
     void register_key(wire::backend_key_data key, std::uint64_t session_id);
