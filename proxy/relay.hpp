@@ -140,6 +140,8 @@ public:
     [[nodiscard]] bool has_new_channels() const noexcept { return channels_due_; }
 
     std::vector<std::string> take_new_channels();
+    /// As the server has reported it.
+    [[nodiscard]] std::string client_encoding() const;
     void channels_set(bool heard, outbox& to_client);
     /// A NotificationResponse, whole, that the shared connection has heard; `epoch`: of that
     /// connection.
@@ -237,7 +239,8 @@ private:
         std::string reset_target;     // of the last RESET
         rewrite::session_state inspected;
         std::string inspection_error;
-        std::vector<std::string> channels;  // that the session listens to, sorted
+        std::vector<std::string> channels;  // that the session listens to, sorted …
+        std::string channels_encoding;      // … and in which encoding
         std::vector<std::string> told;      // its own notifications, which will be heard again
         std::string heard;                  // messages that wait for the end of the transaction
         std::uint64_t heard_epoch = 0;

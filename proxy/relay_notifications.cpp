@@ -67,9 +67,11 @@ bool relay::change_channels() {
     auto& now = r.inspected.channels;
     std::sort(now.begin(), now.end());
     server_->channels = now;
-    if (now == r.channels) {
+    auto encoding = client_encoding();
+    if (now == r.channels && (now.empty() || encoding == r.channels_encoding)) {
         return false;
     }
+    r.channels_encoding = std::move(encoding);
     std::erase_if(r.told, [&](const std::string& each) {
         const auto said =
             wire::parse_notification(std::string_view{each}.substr(wire::header_bytes));
@@ -77,6 +79,11 @@ bool relay::change_channels() {
     });
     r.channels = std::move(now);
     return true;
+}
+
+std::string relay::client_encoding() const {
+    const auto* const name = reported_ ? reported_->find("client_encoding") : nullptr;
+    return name != nullptr ? *name : std::string{};
 }
 
 std::vector<std::string> relay::take_new_channels() {

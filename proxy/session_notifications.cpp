@@ -31,7 +31,8 @@ void session::set_channels() {
             if (self->phase_ == phase::serving) {
                 self->maybe_release();
             }
-        }
+        },
+        relay_->client_encoding()
     );
 }
 
