@@ -242,7 +242,7 @@ private:
         std::vector<std::string> channels;  // that the session listens to, sorted …
         std::string channels_encoding;      // … and in which encoding
         std::vector<std::string> told;      // its own notifications, which will be heard again
-        std::string heard;                  // messages that wait for the end of the transaction
+        std::vector<std::string> heard;     // messages that wait for the end of the transaction
         std::uint64_t heard_epoch = 0;
     };
 

@@ -26,7 +26,11 @@ void relay::on_direct_notification(std::string_view whole, std::string_view body
     }
     out.pass(whole);
     auto& r = rare();
-    if (std::binary_search(r.channels.begin(), r.channels.end(), said->channel)) {
+    // The shared connection may have been faster.
+    if (const auto early = std::find(r.heard.begin(), r.heard.end(), whole);
+        early != r.heard.end()) {
+        r.heard.erase(early);
+    } else if (std::binary_search(r.channels.begin(), r.channels.end(), said->channel)) {
         r.told.emplace_back(whole);
     }
 }
@@ -42,7 +46,7 @@ void relay::hear(std::string_view message, std::uint64_t epoch, outbox& to_clien
         return;
     }
     if (is_busy() || in_transaction() || is_blocked()) {
-        r.heard.append(message);
+        r.heard.emplace_back(message);
     } else {
         to_client.pass(message);
     }
@@ -56,8 +60,9 @@ void relay::write_ready(char status, outbox& to_client) {
 
 void relay::tell_heard(char status, outbox& to_client) {
     if (status == 'I' && rare_ && !rare_->heard.empty()) {
-        to_client.copied() += rare_->heard;
-        wire::free_buffer(rare_->heard);
+        for (const auto& each : std::exchange(rare_->heard, {})) {
+            to_client.copied() += each;
+        }
     }
 }
 

@@ -110,6 +110,18 @@ TEST_CASE("a session's own notification is told once, in its place", "[relay][li
     CHECK(world.client.got() == "Notification(c,mine)");
 }
 
+TEST_CASE("the shared connection may hear a session's own first", "[relay][listen]") {
+    listening_world world{SIGNALBOX_CHUNKS};
+    world.listen("LISTEN", row({"LISTEN", "c", ""}));
+    world.client.got();
+    world.client.send(query("notify c"));
+    world.client.hear(notification(own_process, "c", "mine"));
+    world.server.reply(complete("NOTIFY") + notification(own_process, "c", "mine") + ready());
+    CHECK(world.client.got() == "Complete(NOTIFY) Notification(c,mine) Ready(I)");
+    world.client.hear(notification(own_process, "c", "mine"));
+    CHECK(world.client.got() == "Notification(c,mine)");
+}
+
 TEST_CASE("what the shared connection has missed is not waited for", "[relay][listen]") {
     listening_world world{SIGNALBOX_CHUNKS};
     world.listen("LISTEN", row({"LISTEN", "c", ""}));
