@@ -13,9 +13,9 @@ constexpr auto cleaning_timeout = std::chrono::seconds{10};
 cleaner::cleaner(
     backend::io_context& io,
     std::unique_ptr<backend::server_connection> connection,
-    bool discard_all
+    std::vector<std::string_view> queries
 )
-    : io_(io), connection_(std::move(connection)), discard_all_(discard_all) {}
+    : io_(io), connection_(std::move(connection)), queries_(std::move(queries)) {}
 
 void cleaner::start() {
     auto& state = state_of(*connection_);
@@ -24,10 +24,11 @@ void cleaner::start() {
         wire::write_query(queries, "ROLLBACK");
         ++ready_left_;
     }
-    if (discard_all_) {
-        wire::write_query(queries, "DISCARD ALL");
+    for (const auto sql : queries_) {
+        wire::write_query(queries, sql);
         ++ready_left_;
     }
+    state.unnamed = 0;  // every simple Query drops it
     connection_->set_user(this);
     connection_->socket.set_reading(true);
     deadline_.start(
@@ -82,6 +83,13 @@ bool cleaner::on_bytes(std::string_view bytes) {
         if (type == sm::error_response) {
             return false;
         }
+        if (type == sm::data_row && on_row_) {
+            row fields;
+            if (!wire::parse_data_row(body, fields)) {
+                return false;
+            }
+            on_row_(fields);
+        }
         if (type == sm::parameter_status) {
             const auto status = wire::parse_parameter_status(body);
             if (!status) {
@@ -101,12 +109,6 @@ bool cleaner::on_bytes(std::string_view bytes) {
     }
     input_.erase(0, at);
     if (ready_left_ == 0) {
-        if (discard_all_) {
-            state.statements.clear();
-            state.applied = nullptr;
-            state.channels.clear();
-            state.unnamed = 0;
-        }
         finish(input_.empty());
     }
     return true;

@@ -1,24 +1,32 @@
-// Brings a server connection into a state that any session can use: ROLLBACK where a transaction is
-// open, DISCARD ALL where a session has left state. The connection belongs to nobody meanwhile.
+// Runs a few queries of Signalbox's own on a server connection that belongs to nobody meanwhile: to
+// clean it (ROLLBACK, DISCARD ALL), or to ask the catalogs something.
 #pragma once
 
 #include "backend/server_connection.hpp"
 
 #include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
 
 namespace signalbox::proxy {
 
 class cleaner final : public backend::server_user {
 public:
-    /// done(true): clean. Called once, from the loop; the connection is then still held here.
+    using row = std::vector<std::optional<std::string_view>>;
+
+    /// done(true): all have succeeded, and no transaction is open. Called once, from the loop; the
+    /// connection is then still held here.
     cleaner(
         backend::io_context& io,
         std::unique_ptr<backend::server_connection> connection,
-        bool discard_all
+        std::vector<std::string_view> queries
     );
 
-    /// Before start().
+    /// Both before start().
     void on_done(std::function<void(bool clean)> done) { done_ = std::move(done); }
+
+    void on_row(std::function<void(const row&)> take) { on_row_ = std::move(take); }
 
     void start();
 
@@ -32,11 +40,12 @@ private:
 
     backend::io_context& io_;
     std::unique_ptr<backend::server_connection> connection_;
-    bool discard_all_;
+    std::vector<std::string_view> queries_;
+    std::function<void(const row&)> on_row_;
     std::function<void(bool)> done_;
     backend::timer deadline_;
     std::string input_;
-    int ready_left_ = 0;
+    std::size_t ready_left_ = 0;
     bool finished_ = false;
 };
 

@@ -29,6 +29,7 @@
 #include "proxy/ledger.hpp"
 #include "proxy/outbox.hpp"
 #include "proxy/unit_run.hpp"
+#include "rewrite/hidden_state.hpp"
 #include "rewrite/parameters.hpp"
 #include "rewrite/statements.hpp"
 #include "wire/error_response.hpp"
@@ -41,6 +42,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace signalbox::proxy {
@@ -80,6 +82,15 @@ struct server_state final : backend::server_attachment {
     bool doubtful = false;         // must not be used again
 };
 
+/// What a worker knows of a database: which statements may make session state that they do not
+/// show.
+struct state_watch {
+    std::shared_ptr<const rewrite::hidden_state_rules> rules =
+        std::make_shared<const rewrite::hidden_state_rules>();
+    std::uint64_t ddl = 0;  // statement_registry::ddl_seen() when the catalogs were read
+    std::unordered_map<std::uint64_t, bool> by_statement;  // prepared ones
+};
+
 /// The route's part of what a relay must know. Outlives the relay.
 struct relay_settings {
     pool_mode mode = pool_mode::transaction;
@@ -90,6 +101,7 @@ struct relay_settings {
     rpc_in_transaction rpc = rpc_in_transaction::warn;
     std::shared_ptr<const parser::statement_rules> rules;  // null: statements are not looked at
     std::shared_ptr<parser::verdict_cache> verdicts;       // of the worker, for these rules
+    std::shared_ptr<state_watch> watch;  // null: statements show all state that they make
 };
 
 class relay {
@@ -193,6 +205,9 @@ public:
     [[nodiscard]] bool carries_state() const noexcept { return !renames() || is_pinned(); }
 
     [[nodiscard]] bool may_have_state() const noexcept { return suspect_ || is_pinned(); }
+
+    /// Something has been executed since attach() that may have left state which is not known here.
+    [[nodiscard]] bool may_hide_state() const noexcept { return hidden_; }
 
     /// Setup failed: the server does not take the session's parameters.
     [[nodiscard]] const std::string* setup_error() const noexcept {
@@ -338,6 +353,9 @@ private:
     taken on_failed(const client_view& m, outbox& to_client);
     void pass(const client_view& m, outbox& to_server);
     void drop(const client_view& m);
+    void note_hidden(std::string_view sql);
+    void note_hidden(const rewrite::prepared_statement& statement);
+    [[nodiscard]] bool may_make_state(std::string_view sql) const;
     void note_traits(const parser::text_traits& traits);
     ledger_entry& begin_query();
     taken forward_query(
@@ -420,6 +438,8 @@ private:
     bool suspect_ =
         false;  // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
+    bool hidden_ = false;            // see may_hide_state()
+    bool unnamed_hidden_ = false;    // the unnamed statement may make such state
     bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded
     char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to
     bool channels_due_ = false;

@@ -255,6 +255,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
             ++server_->batch;
             open_batch_ = false;
             suspect_ = true;  // it can be any function
+            hidden_ = hidden_ || renames();
             pass(m, to_server);
             return taken::all;
         case cm::copy_done:
@@ -293,6 +294,34 @@ relay::taken relay::on_skipped(const client_view& m, outbox& to_client) {
     return taken::all;
 }
 
+bool relay::may_make_state(std::string_view sql) const {
+    const auto& watch = *settings_.watch;
+    return watch.ddl != env_.statements.registry().ddl_seen() || watch.rules->may_make_state(sql);
+}
+
+void relay::note_hidden(std::string_view sql) {
+    hidden_ = hidden_ || (renames() && settings_.watch && may_make_state(sql));
+}
+
+void relay::note_hidden(const rewrite::prepared_statement& statement) {
+    if (hidden_ || !settings_.watch) {
+        return;
+    }
+    auto& watch = *settings_.watch;
+    if (watch.ddl != env_.statements.registry().ddl_seen()) {
+        hidden_ = true;
+        return;
+    }
+    const auto known = watch.by_statement.find(statement.id);
+    if (known != watch.by_statement.end()) {
+        hidden_ = known->second;
+        return;
+    }
+    const std::string_view sql{statement.tail};
+    hidden_ = watch.rules->may_make_state(sql.substr(0, sql.find('\0')));
+    watch.by_statement.emplace(statement.id, hidden_);
+}
+
 void relay::note_traits(const parser::text_traits& traits) {
     if (traits.assigns_default) {
         reset_seen_ = true;
@@ -327,6 +356,7 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
         );
     }
     suspect_ = suspect_ || renames();  // what it does is not looked at
+    hidden_ = hidden_ || renames();
     begin_query();
     pass(m, to_server);
     return taken::all;
@@ -389,6 +419,7 @@ relay::taken relay::forward_query(
         note_traits(traits);
         only_local_set = traits.only_local_set;
     }
+    note_hidden(text);
     auto& entry = begin_query();
     if (only_local_set) {
         entry.detail = std::make_unique<ledger_detail>();
@@ -492,6 +523,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
     }
     if (!m.complete()) {  // streamed: the unnamed statement, or any in session mode
         suspect_ = suspect_ || renames();
+        hidden_ = hidden_ || renames();
         unnamed_sticks_ = true;
         unnamed_token_ = env_.next_unnamed;
         env_.next_unnamed += env_.unnamed_step;
@@ -605,6 +637,7 @@ void relay::parse_unnamed(
     } else if (unnamed_token_ != no_statement) {
         r.unnamed_in_flight.emplace_back(unnamed_token_, r.unnamed_tail);
     }
+    unnamed_hidden_ = settings_.watch && may_make_state(p.text);
     unnamed_sticks_ = false;
     unnamed_token_ = env_.next_unnamed;
     env_.next_unnamed += env_.unnamed_step;
@@ -690,6 +723,7 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
     named_in_batch_ = named_in_batch_ || known;
     if (known) {
         rare_->names.used(client_name, batch_serial_);
+        note_hidden(*statement);
         if (statement->traits.needs_inspection) {
             suspect_ = true;
         }
@@ -731,6 +765,7 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     }
     open_batch_ = true;
     if (names->statement.empty()) {
+        hidden_ = hidden_ || unnamed_hidden_;
         ensure_unnamed(to_server);
         server_->requests.push(request::bind);
         pass(m, to_server);

@@ -818,6 +818,7 @@ void relay::attach(
     }
     login_role_ = login_role;
     blocked_ = false;
+    hidden_ = false;
     if (trouble_) {
         trouble_->setup_error.reset();
     }

@@ -807,11 +807,12 @@ bool session::maybe_release() {
         !server_held_.empty() || phase_ != phase::serving) {
         return false;
     }
+    const bool hidden = relay_->may_hide_state();
     const auto* const state = relay_->detach();
     if (state->doubtful || state->tainted) {
         pool_->pool->discard(std::move(server_));
     } else {
-        pool_->pool->release(std::move(server_));
+        owner_.release(std::move(server_), *pool_, hidden);
     }
     return true;
 }
@@ -832,13 +833,14 @@ void session::give_back_server() {
                           !server_held_.empty() || cancels_ > 0;
     const bool dirty = relay_->carries_state() || relay_->may_have_state();
     const bool in_block = relay_->in_transaction();
+    const bool hidden = relay_->may_hide_state();
     relay_->detach();
     if (busy || doubtful) {
         owner_.abandon(std::move(connection), *pool_, busy);
     } else if (dirty || in_block) {
-        owner_.clean(std::move(connection), *pool_, dirty);
+        owner_.clean(std::move(connection), *pool_, dirty || hidden);
     } else {
-        pool_->pool->release(std::move(connection));
+        owner_.release(std::move(connection), *pool_, hidden);
     }
 }
 

@@ -13,6 +13,10 @@ namespace {
 
 constexpr auto tick_interval = std::chrono::seconds{1};
 constexpr std::size_t max_profiles = 1024;
+/// How often a database is asked whether its catalogs have changed; a slow one less often, so that
+/// it costs no more than a fiftieth of a connection.
+constexpr auto least_look_interval = std::chrono::milliseconds{1500};
+constexpr int look_share = 50;
 
 std::uint64_t key_of(wire::backend_key_data key) noexcept {
     return std::uint64_t{key.process_id} << 32U | key.secret;
@@ -108,6 +112,14 @@ void worker::configure(pool_entry& entry, const resolved_route& route) {
         verdicts = std::make_shared<parser::verdict_cache>();
     }
     entry.relay.verdicts = verdicts;
+    if (r.mode != pool_mode::session) {
+        auto& watch = watches_[entry.database];
+        if (!watch) {
+            watch = std::make_shared<database_watch>();
+        }
+        entry.watch = watch;
+        entry.relay.watch = watch;
+    }
     entry.relay.max_message_size = runtime_->config().listen.max_message_size;
     auto target = std::make_shared<backend::server_target>();
     target->connection = route.connection;
@@ -311,22 +323,157 @@ void worker::on_adopted(backend::server_connection& connection) {
 
 // ---- connections that nobody uses for now
 
-void worker::clean(backend::connection_ptr connection, pool_entry& pool, bool discard_all) {
-    auto made = std::make_unique<cleaner>(io_, std::move(connection), discard_all);
+/// Queries of our own on a connection that nobody uses. `done` gets whether all went well, and the
+/// connection.
+template <class Done>
+void worker::run_errand(
+    backend::connection_ptr connection,
+    std::vector<std::string_view> queries,
+    std::function<void(const cleaner_row&)> on_row,
+    Done done
+) {
+    auto made = std::make_unique<cleaner>(io_, std::move(connection), std::move(queries));
     auto* const raw = made.get();
-    raw->on_done([this, raw, &pool](bool clean) {
+    raw->on_row(std::move(on_row));
+    raw->on_done([this, raw, done = std::move(done)](bool clean) mutable {
         const auto node = cleaners_.extract(raw);
         auto cleaned = raw->take();
         if (clean) {
             on_adopted(*cleaned);
-            pool.pool->release(std::move(cleaned));
-        } else {
-            pool.pool->discard(std::move(cleaned));
         }
+        done(clean, std::move(cleaned));
         stop_if_empty();
     });
     cleaners_.emplace(raw, std::move(made));
     raw->start();
+}
+
+void worker::clean(backend::connection_ptr connection, pool_entry& pool, bool discard_all) {
+    std::vector<std::string_view> queries;
+    if (discard_all) {
+        queries.emplace_back("DISCARD ALL");
+    }
+    run_errand(
+        std::move(connection),
+        std::move(queries),
+        {},
+        [&pool, discard_all](bool clean, backend::connection_ptr cleaned) {
+            if (!clean) {
+                pool.pool->discard(std::move(cleaned));
+                return;
+            }
+            if (discard_all) {
+                auto& state = state_of(*cleaned);
+                state.statements.clear();
+                state.applied = nullptr;
+                state.channels.clear();
+            }
+            pool.pool->release(std::move(cleaned));
+        }
+    );
+}
+
+void worker::release(backend::connection_ptr connection, pool_entry& pool, bool hidden) {
+    if (hidden) {
+        static const auto tidy = rewrite::tidy_sql();
+        auto leftovers = std::make_shared<bool>(false);
+        run_errand(
+            std::move(connection),
+            {tidy},
+            [leftovers, rows = 0](const cleaner_row& row) mutable {
+                // The first row is pg_advisory_unlock_all()'s.
+                *leftovers = ++rows > 1 && !row.empty();
+            },
+            [this, &pool, leftovers](bool clean, backend::connection_ptr cleaned) {
+                if (!clean || *leftovers) {
+                    pool.pool->discard(std::move(cleaned));
+                    return;
+                }
+                auto& state = state_of(*cleaned);
+                state.applied = nullptr;
+                state.channels.clear();
+                release(std::move(cleaned), pool, false);
+            }
+        );
+        return;
+    }
+    auto* const watch = pool.watch.get();
+    if (watch != nullptr && !watch->looking &&
+        (loop_.now() >= watch->next_look ||
+         watch->ddl != environment_.statements.registry().ddl_seen())) {
+        look_at_catalogs(std::move(connection), pool);
+        return;
+    }
+    pool.pool->release(std::move(connection));
+}
+
+/// Whether the catalogs have changed since they were read.
+void worker::look_at_catalogs(backend::connection_ptr connection, pool_entry& pool) {
+    static const auto sql = rewrite::fingerprint_sql();
+    const auto watch = pool.watch;
+    watch->looking = true;
+    auto found = std::make_shared<std::string>();
+    run_errand(
+        std::move(connection),
+        {sql},
+        [found](const cleaner_row& row) { *found = row.empty() ? "" : row[0].value_or(""); },
+        [this,
+         &pool,
+         watch,
+         found,
+         started = loop_.now(),
+         ddl = environment_.statements.registry().ddl_seen(
+         )](bool clean, backend::connection_ptr back) {
+            const auto pause = (loop_.now() - started) * look_share;
+            watch->next_look =
+                loop_.now() + (pause > least_look_interval ? pause : least_look_interval);
+            if (!clean) {
+                watch->looking = false;
+                pool.pool->discard(std::move(back));
+            } else if (*found != watch->fingerprint || watch->rules->is_empty()) {
+                learn_catalogs(std::move(back), pool, std::move(*found));
+            } else {
+                watch->looking = false;
+                watch->ddl = ddl;
+                pool.pool->release(std::move(back));
+            }
+        }
+    );
+}
+
+void worker::learn_catalogs(
+    backend::connection_ptr connection, pool_entry& pool, std::string fingerprint
+) {
+    static const auto sql = rewrite::catalog_sql();
+    const auto watch = pool.watch;
+    auto rules = std::make_shared<rewrite::hidden_state_rules>();
+    run_errand(
+        std::move(connection),
+        {sql},
+        [rules](const cleaner_row& row) {
+            if (row.size() == 3) {
+                rules->learn(row[0].value_or(""), row[1].value_or(""), row[2].value_or(""));
+            }
+        },
+        [&pool,
+         watch,
+         rules,
+         fingerprint = std::move(fingerprint),
+         ddl = environment_.statements.registry().ddl_seen(
+         )](bool clean, backend::connection_ptr back) {
+            watch->looking = false;
+            if (!clean) {
+                pool.pool->discard(std::move(back));
+                return;
+            }
+            rules->finish();
+            watch->rules = rules;
+            watch->fingerprint = fingerprint;
+            watch->by_statement.clear();
+            watch->ddl = ddl;
+            pool.pool->release(std::move(back));
+        }
+    );
 }
 
 void worker::abandon(backend::connection_ptr connection, pool_entry& pool, bool cancel_first) {
@@ -407,6 +554,7 @@ void worker::route_cancel(wire::cancel_request request, std::uint64_t asking_ses
 void worker::apply(runtime_ptr next) {
     runtime_ = std::move(next);
     verdicts_.clear();
+    watches_.clear();
     for (auto& [key, entry] : pools_) {
         const auto route = runtime_->resolve(entry->database);
         if (!route || !route->connection) {

@@ -23,6 +23,15 @@ namespace signalbox::proxy {
 class session;
 class cleaner;
 
+/// What a worker knows of a database, and when it is to look again.
+struct database_watch final : state_watch {
+    std::string fingerprint;
+    backend::time_point next_look;
+    bool looking = false;
+};
+
+using cleaner_row = std::vector<std::optional<std::string_view>>;
+
 /// A pool of this worker, with what its sessions need to know.
 struct pool_entry {
     std::string database;  // as clients ask for it
@@ -34,7 +43,8 @@ struct pool_entry {
     bool own_credentials = false;  // the connection has a user of its own
     /// What the server reports under a set of startup parameters: a later login needs no server.
     std::unordered_map<rewrite::parameter_set_ptr, rewrite::parameter_set_ptr> profiles;
-    bool removed = false;  // the configuration has no such route any more
+    std::shared_ptr<database_watch> watch;  // of the database; null in session mode
+    bool removed = false;                   // the configuration has no such route any more
 };
 
 class worker final : public backend::pool_hooks {
@@ -84,6 +94,9 @@ public:
 
     /// Brings a connection into a state that any session can use, then gives it back to its pool.
     void clean(backend::connection_ptr connection, pool_entry& pool, bool discard_all);
+    /// A session is done with a connection, which it leaves between transactions. `hidden`: it may
+    /// have made state there that nobody knows of.
+    void release(backend::connection_ptr connection, pool_entry& pool, bool hidden);
     /// Cancels what runs on a connection whose client has gone, then closes it.
     void abandon(backend::connection_ptr connection, pool_entry& pool, bool cancel);
     /// Cancels; `finished` runs when the signal has been sent or cannot be.
@@ -149,6 +162,17 @@ private:
         const std::string& user,
         const std::string& login_role
     );
+    template <class Done>
+    void run_errand(
+        backend::connection_ptr connection,
+        std::vector<std::string_view> queries,
+        std::function<void(const cleaner_row&)> on_row,
+        Done done
+    );
+    void look_at_catalogs(backend::connection_ptr connection, pool_entry& pool);
+    void learn_catalogs(
+        backend::connection_ptr connection, pool_entry& pool, std::string fingerprint
+    );
     void configure(pool_entry& entry, const resolved_route& route);
     void cancel_here(wire::cancel_request request, const std::function<void()>& finished);
     void tick();
@@ -162,6 +186,7 @@ private:
     backend::io_context io_;
     relay_environment environment_;
     no_commands commands_;
+    std::unordered_map<std::string, std::shared_ptr<database_watch>> watches_;  // by database
     /// By the rules of a route; those that no pool uses any more go with the next configuration.
     std::unordered_map<const parser::statement_rules*, std::shared_ptr<parser::verdict_cache>>
         verdicts_;

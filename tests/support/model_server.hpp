@@ -57,7 +57,8 @@ public:
 
     /// Nothing of the session is left that another session could meet, but parameters and channels.
     bool is_clean() const {
-        return status_ == 'I' && !implicit_ && !skipping_ && !is_copying() && locks_.empty() && portals_.empty() && !has_sql_statements();
+        return status_ == 'I' && !implicit_ && !skipping_ && !is_copying() && locks_.empty() &&
+               portals_.empty() && !has_sql_statements();
     }
 
     const settings& reported() const noexcept { return reported_; }

@@ -258,7 +258,6 @@ def test_a_statements_settings_hold_for_the_whole_statement_of_others(clients):
 
 
 @pytest.mark.parametrize("hidden", ["hidden_set", "hidden_custom", "hidden_role"])
-@pytest.mark.xfail(strict=True, reason="state made inside a function is not seen yet")
 def test_settings_made_inside_a_function_reach_nobody_else(clients, hidden):
     clients("one").value(f"SELECT 'done' FROM {hidden}()")
     other = clients("one")

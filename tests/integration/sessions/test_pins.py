@@ -189,7 +189,6 @@ def test_pins_by_odd_spelling(clients):
         ),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="state made inside a function is not seen yet")
 def test_state_made_inside_a_function_reaches_nobody_else(clients, make, leaked):
     client = clients("one")
     client.value(f"SELECT 'done' FROM {make}")

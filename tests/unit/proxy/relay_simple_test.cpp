@@ -82,7 +82,8 @@ TEST_CASE("what a server says unasked reaches the client", "[proxy][relay]") {
     auto& client = world.add_client();
     client.send(query("select 1"));
     server.reply(
-        notice("n") + notification(server.state.process_id) + status("TimeZone", "UTC") + complete("SELECT 1") + ready()
+        notice("n") + notification(server.state.process_id) + status("TimeZone", "UTC") +
+        complete("SELECT 1") + ready()
     );
     CHECK(
         client.got() ==

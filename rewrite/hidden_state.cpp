@@ -1,0 +1,341 @@
+#include "rewrite/hidden_state.hpp"
+
+#include "parser/lexer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+namespace signalbox::rewrite {
+namespace {
+
+using parser::equals_ignoring_case;
+using parser::token;
+using parser::token_kind;
+
+/// pg_catalog's own functions that make session state.
+constexpr auto state_makers = std::to_array<std::string_view>(
+    {"set_config",
+     "pg_advisory_lock",
+     "pg_advisory_lock_shared",
+     "pg_try_advisory_lock",
+     "pg_try_advisory_lock_shared"}
+);
+
+/// Words of a function's body that make state, or may.
+constexpr auto risky_words = std::to_array<std::string_view>(
+    {"reset",
+     "listen",
+     "prepare",
+     "execute",
+     "load",
+     "discard",
+     "deallocate",
+     "hold",
+     "temp",
+     "temporary",
+     "pg_temp",
+     "call",
+     "do"}
+);
+
+constexpr auto write_words =
+    std::to_array<std::string_view>({"insert", "update", "delete", "merge", "copy", "truncate"});
+
+/// Words that may stand before a parenthesis and are no functions.
+constexpr auto no_functions =
+    std::to_array<std::string_view>({"all",       "and",         "any",
+                                     "array",     "as",          "between",
+                                     "bigint",    "bit",         "boolean",
+                                     "by",        "case",        "cast",
+                                     "char",      "character",   "coalesce",
+                                     "conflict",  "dec",         "decimal",
+                                     "default",   "distinct",    "else",
+                                     "except",    "exists",      "extract",
+                                     "filter",    "float",       "from",
+                                     "greatest",  "group",       "grouping",
+                                     "having",    "ilike",       "in",
+                                     "intersect", "interval",    "is",
+                                     "key",       "lateral",     "least",
+                                     "like",      "limit",       "materialized",
+                                     "national",  "nchar",       "not",
+                                     "nullif",    "numeric",     "offset",
+                                     "on",        "only",        "or",
+                                     "over",      "overlay",     "position",
+                                     "primary",   "returning",   "row",
+                                     "rows",      "select",      "set",
+                                     "similar",   "some",        "substring",
+                                     "table",     "then",        "time",
+                                     "timestamp", "treat",       "trim",
+                                     "union",     "unique",      "using",
+                                     "values",    "varchar",     "varying",
+                                     "when",      "where",       "window",
+                                     "with",      "within",      "xmlattributes",
+                                     "xmlconcat", "xmlelement",  "xmlexists",
+                                     "xmlforest", "xmlparse",    "xmlpi",
+                                     "xmlroot",   "xmlserialize"});
+
+template <std::size_t N>
+bool is_one_of(const std::array<std::string_view, N>& words, std::string_view word) {
+    return std::any_of(words.begin(), words.end(), [&](std::string_view each) {
+        return equals_ignoring_case(word, each);
+    });
+}
+
+std::string folded(std::string_view word) {
+    std::string name{word};
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
+        return static_cast<char>(std::tolower(c));
+    });
+    return name;
+}
+
+/// The tokens of an SQL text, with the two before the present one.
+class walk {
+public:
+    explicit walk(std::string_view sql) : tokens_(sql), now_(tokens_.next()) {}
+
+    [[nodiscard]] bool at_end() const noexcept { return now_.kind == token_kind::end; }
+
+    [[nodiscard]] const token& now() const noexcept { return now_; }
+
+    [[nodiscard]] std::string_view before() const noexcept { return before_; }
+
+    token step() {
+        const auto passed = now_;
+        before_ = passed.text;
+        now_ = tokens_.next();
+        return passed;
+    }
+
+private:
+    parser::lexer tokens_;
+    token now_;
+    std::string_view before_;
+};
+
+/// SET as a statement of its own, not of an UPDATE.
+bool begins_statement(std::string_view word_before) {
+    constexpr auto openers =
+        std::to_array<std::string_view>({"", ";", "begin", "then", "else", "loop", "atomic", ">"});
+    return is_one_of(openers, word_before);
+}
+
+/// UPDATE pg_settings is SET in another dress.
+bool updates_settings(std::string_view sql) {
+    constexpr std::string_view view = "pg_settings";
+    const auto first = sql.find_first_not_of(" \t\r\n");
+    if (first == std::string_view::npos || !equals_ignoring_case(sql.substr(first, 6), "update")) {
+        return false;
+    }
+    for (auto at = sql.find('_'); at != std::string_view::npos; at = sql.find('_', at + 1)) {
+        if (at >= 2 && equals_ignoring_case(sql.substr(at - 2, view.size()), view)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+std::string counted(std::string_view relation) {
+    std::string sql =
+        "(SELECT pg_catalog.concat(pg_catalog.count(*), '.', "
+        "pg_catalog.sum(c.xmin::pg_catalog.text::pg_catalog.int8)) FROM pg_catalog.";
+    return sql.append(relation) + " c)";
+}
+
+std::string makers_list() {
+    std::string list;
+    for (const auto each : state_makers) {
+        list += list.empty() ? "'" : ", '";
+        list += each;
+        list += "'";
+    }
+    return list;
+}
+
+}  // namespace
+
+std::string fingerprint_sql() {
+    std::string sql = "SELECT pg_catalog.concat_ws(':'";
+    for (const auto* relation :
+         {"pg_proc",
+          "pg_depend",
+          "pg_rewrite",
+          "pg_attrdef",
+          "pg_policy",
+          "pg_constraint",
+          "pg_trigger",
+          "pg_index"}) {
+        sql += ", " + counted(relation);
+    }
+    return sql + ")";
+}
+
+std::string catalog_sql() {
+    // An expression tree names functions by OID.
+    const std::string pattern =
+        "(SELECT pg_catalog.concat(':funcid (', pg_catalog.string_agg(p.oid::pg_catalog.text, '|'),"
+        " ') ') FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) 11"
+        " AND p.proname = ANY (ARRAY[" +
+        makers_list() + "]::pg_catalog.name[]))";
+    const auto direct = [&](std::string_view kind, std::string_view tree, std::string_view from) {
+        return " UNION ALL SELECT '" + std::string{kind} +
+               "', 'set_config', '' WHERE EXISTS (SELECT 1"
+               " FROM pg_catalog." +
+               std::string{from} + " t WHERE t.oid >= 16384 AND t." + std::string{tree} +
+               "::pg_catalog.text OPERATOR(pg_catalog.~) " + pattern + ")";
+    };
+    return "SET LOCAL search_path = pg_catalog;"
+           "SELECT DISTINCT 'known', p.proname::pg_catalog.text, '' FROM pg_catalog.pg_proc p"
+           " UNION ALL SELECT CASE"
+           " WHEN l.lanname IN ('c', 'internal') AND EXISTS (SELECT 1 FROM pg_catalog.pg_depend d"
+           " WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid"
+           " AND d.deptype = 'e') THEN 'harmless'"
+           " WHEN l.lanname IN ('sql', 'plpgsql') AND pg_catalog.length(p.prosrc) < 100000"
+           " THEN 'body' ELSE 'risky' END, p.proname::pg_catalog.text,"
+           " COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc)"
+           " FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang"
+           " WHERE p.oid >= 16384 AND p.prokind <> 'a'"
+           " UNION ALL SELECT 'body', p.proname::pg_catalog.text,"
+           " pg_catalog.string_agg(f.proname::pg_catalog.text, ' ')"
+           " FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_depend d ON d.objid = p.oid"
+           " AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass"
+           " AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass"
+           " JOIN pg_catalog.pg_proc f ON f.oid = d.refobjid"
+           " WHERE p.oid >= 16384 AND p.prokind = 'a' GROUP BY p.oid, p.proname"
+           " UNION ALL SELECT DISTINCT CASE WHEN d.classid IN"
+           " ('pg_catalog.pg_trigger'::pg_catalog.regclass,"
+           " 'pg_catalog.pg_attrdef'::pg_catalog.regclass,"
+           " 'pg_catalog.pg_constraint'::pg_catalog.regclass) THEN 'written' ELSE 'read' END,"
+           " p.proname::pg_catalog.text, ''"
+           " FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"
+           " WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid >= 16384"
+           " AND d.classid <> 'pg_catalog.pg_proc'::pg_catalog.regclass" +
+           direct("read", "ev_action", "pg_rewrite") + direct("read", "polqual", "pg_policy") +
+           direct("written", "polwithcheck", "pg_policy") +
+           direct("written", "adbin", "pg_attrdef") + direct("written", "conbin", "pg_constraint") +
+           direct("written", "tgqual", "pg_trigger");
+}
+
+std::string tidy_sql() {
+    return "SET SESSION AUTHORIZATION DEFAULT;RESET ALL;CLOSE ALL;UNLISTEN *;"
+           "SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;DISCARD SEQUENCES;"
+           "SELECT p.name FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql";
+}
+
+void hidden_state_rules::learn(
+    std::string_view kind, std::string_view name, std::string_view text
+) {
+    if (kind == "known") {
+        known_.emplace(name);
+    } else if (kind == "body") {
+        bodies_.push_back({std::string{name}, std::string{text}});
+    } else if (kind == "risky") {
+        risky_.emplace(name);
+    } else if (kind == "read") {
+        read_uses_.emplace(name);
+    } else if (kind == "written") {
+        write_uses_.emplace(name);
+    }
+}
+
+void hidden_state_rules::finish() {
+    for (const auto each : state_makers) {
+        risky_.emplace(each);
+    }
+    // A function that calls a risky one is risky; so is one that writes, where writing is.
+    bool grows = true;
+    while (std::exchange(grows, false)) {
+        std::erase_if(bodies_, [&](const body& each) {
+            const bool risky = risky_.contains(each.name) || is_risky_body(each.text);
+            grows = grows || risky;
+            if (risky) {
+                risky_.insert(each.name);
+            }
+            return risky;
+        });
+        const auto leads_to_risky = [&](const name_set& uses) {
+            return std::any_of(uses.begin(), uses.end(), [&](const auto& name) {
+                return risky_.contains(name);
+            });
+        };
+        const bool writes = leads_to_risky(write_uses_);
+        grows = grows || writes != writes_;
+        writes_ = writes;
+        reads_ = leads_to_risky(read_uses_);
+    }
+    bodies_ = {};
+    read_uses_ = {};
+    write_uses_ = {};
+}
+
+bool hidden_state_rules::is_risky_body(std::string_view text) const {
+    walk at{text};
+    while (!at.at_end()) {
+        const auto before = at.before();
+        const auto t = at.step();
+        if (t.kind == token_kind::quoted_identifier && t.text.starts_with("\"")) {
+            if (risky_.contains(t.text.substr(1, t.text.size() >= 2 ? t.text.size() - 2 : 0))) {
+                return true;
+            }
+            continue;
+        }
+        if (t.kind == token_kind::quoted_identifier) {
+            return true;  // U&"…" can spell anything
+        }
+        if (t.kind != token_kind::word) {
+            continue;
+        }
+        if (is_one_of(risky_words, t.text) ||
+            (equals_ignoring_case(t.text, "set") && begins_statement(before)) ||
+            (writes_ && is_one_of(write_words, t.text)) || risky_.contains(folded(t.text))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool hidden_state_rules::may_make_state(std::string_view sql) const {
+    if (known_.empty() || reads_) {
+        return true;
+    }
+    if (updates_settings(sql)) {
+        return true;
+    }
+    const bool has_call = sql.find('(') != std::string_view::npos;
+    if (!has_call && !writes_) {
+        return false;
+    }
+    walk at{sql};
+    while (!at.at_end()) {
+        const auto before = at.before();
+        const auto t = at.step();
+        const bool is_word = t.kind == token_kind::word;
+        if (is_word && writes_ && is_one_of(write_words, t.text)) {
+            return true;
+        }
+        if (at.now().text != "(" || (!is_word && t.kind != token_kind::quoted_identifier)) {
+            continue;
+        }
+        if (!is_word) {
+            if (equals_ignoring_case(before, "into")) {
+                continue;  // INSERT INTO "t" (…)
+            }
+            const auto name = t.text.substr(1, t.text.size() >= 2 ? t.text.size() - 2 : 0);
+            if (!t.text.starts_with("\"") || !known_.contains(name) || risky_.contains(name)) {
+                return true;
+            }
+            continue;
+        }
+        if (equals_ignoring_case(before, "into") || is_one_of(no_functions, t.text)) {
+            continue;
+        }
+        const auto name = folded(t.text);
+        if (!known_.contains(name) || risky_.contains(name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace signalbox::rewrite

@@ -1,0 +1,64 @@
+// Session state that no statement shows: made inside a function, a trigger, a view, a default.
+//
+// The catalogs say which functions could make any, and whether a table or a view leads to one of
+// them. A statement that calls nothing but functions known to be harmless needs no cleaning; one
+// that might have made state is followed by tidy_sql() before its server connection is another
+// session's.
+//
+//   fingerprint_sql()  cheap; a different answer: the catalogs have changed
+//   catalog_sql()      what learn() takes, row by row
+//
+// Cost      may_make_state(): one pass over the text where it has a parenthesis, else a memchr
+// Errs      on the safe side: an unknown name, a body in another language, a quoted name.
+//           What it cannot see: state of extensions' C functions (docs/sessions.md).
+#pragma once
+
+#include "rewrite/statements.hpp"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+namespace signalbox::rewrite {
+
+std::string fingerprint_sql();
+std::string catalog_sql();
+
+/// Takes a server connection, between transactions, to what a new session would find, but for
+/// prepared statements; rows are names that SQL's PREPARE has made inside a function.
+std::string tidy_sql();
+
+class hidden_state_rules {
+public:
+    /// A row of catalog_sql(): kind, name, body. Rows go in before finish().
+    void learn(std::string_view kind, std::string_view name, std::string_view body);
+    void finish();
+
+    [[nodiscard]] bool may_make_state(std::string_view sql) const;
+
+    /// Nothing is known: everything may make state.
+    [[nodiscard]] bool is_empty() const noexcept { return known_.empty(); }
+
+private:
+    using name_set = std::unordered_set<std::string, string_hash, std::equal_to<>>;
+
+    struct body {
+        std::string name;
+        std::string text;
+    };
+
+    [[nodiscard]] bool is_risky_body(std::string_view text) const;
+
+    name_set known_;       // every function's name
+    name_set risky_;       // those that may make state
+    name_set read_uses_;   // functions that a view, an operator, a type … calls
+    name_set write_uses_;  // … that a trigger, a default or a constraint calls
+    std::vector<body> bodies_;
+    bool reads_ = false;   // whatever is read may lead to a risky function
+    bool writes_ = false;  // whatever is written may
+};
+
+}  // namespace signalbox::rewrite

@@ -1,0 +1,113 @@
+// Which statements might make session state where no parser sees it.
+#include "rewrite/hidden_state.hpp"
+
+#include <catch2/catch.hpp>
+
+using signalbox::rewrite::hidden_state_rules;
+
+namespace {
+
+struct row {
+    std::string_view kind;
+    std::string_view name;
+    std::string_view body = {};
+};
+
+hidden_state_rules learned(std::initializer_list<row> rows) {
+    hidden_state_rules rules;
+    for (const auto* name : {"count", "lower", "now", "set_config"}) {
+        rules.learn("known", name, "");
+    }
+    for (const auto& each : rows) {
+        rules.learn("known", each.name, "");
+        rules.learn(each.kind, each.name, each.body);
+    }
+    rules.finish();
+    return rules;
+}
+
+}  // namespace
+
+TEST_CASE("where nothing is known, everything may make state", "[rewrite][hidden]") {
+    const hidden_state_rules rules;
+    CHECK(rules.is_empty());
+    CHECK(rules.may_make_state("select 1"));
+}
+
+TEST_CASE("statements that call known, harmless functions make none", "[rewrite][hidden]") {
+    const auto rules = learned({{"body", "twice", "select $1 * 2"}});
+    for (const auto* sql :
+         {"select 1",
+          "select count(*), lower ('A') from t where a in (1, 2)",
+          "insert into t (a, b) values (1, twice(2))",
+          "insert into \"t\" (a) values (now())",
+          "select cast(a as numeric(10, 2)) from t join u using (id)",
+          "update t set a = (select count(*) from u)"}) {
+        CAPTURE(sql);
+        CHECK_FALSE(rules.may_make_state(sql));
+    }
+    for (const auto* sql :
+         {"select unknown(1)",
+          "select \"unknown\"(1)",
+          "select U&\"count\"(1)",
+          "select pg_catalog.set_config('a', 'b', false)",
+          "select s.Unknown /* here */ (1)"}) {
+        CAPTURE(sql);
+        CHECK(rules.may_make_state(sql));
+    }
+}
+
+TEST_CASE("a function's body says whether it may make state", "[rewrite][hidden]") {
+    const auto risky = [](std::string_view body) {
+        return learned({{"body", "f", body}}).may_make_state("select f()");
+    };
+    CHECK(risky("begin perform set_config('a', 'b', false); end"));
+    CHECK(risky("begin Set role x; end"));
+    CHECK(risky("begin if true then set role x; end if; end"));
+    CHECK(risky("set role x"));
+    CHECK(risky("begin execute 'select 1'; end"));
+    CHECK(risky("create temp table t (a int)"));
+    CHECK(risky("select pg_advisory_lock(1)"));
+    CHECK(risky("select \"set_config\"('a', 'b', false)"));
+    CHECK_FALSE(risky("begin update t set a = 1 where b = 2; return 1; end"));
+    // ON CONFLICT … DO is taken for a DO: the safe side.
+    CHECK(risky("insert into t values (1) on conflict (a) do nothing returning a"));
+    CHECK_FALSE(risky("declare a int; begin a := count(*) from t; return a; end"));
+    CHECK_FALSE(risky("select 'set_config', $x$ listen $x$ -- load\n"));
+}
+
+TEST_CASE("a caller of a risky function is risky", "[rewrite][hidden]") {
+    const auto rules = learned(
+        {{"body", "outer_one", "select middle()"},
+         {"body", "middle", "select inner_one()"},
+         {"body", "inner_one", "set role x"},
+         {"body", "other", "select 1"}}
+    );
+    CHECK(rules.may_make_state("select outer_one()"));
+    CHECK_FALSE(rules.may_make_state("select other()"));
+}
+
+TEST_CASE("triggers make writing risky, views make everything risky", "[rewrite][hidden]") {
+    const auto written = learned(
+        {{"body", "on_insert", "begin perform set_config('a', 'b', false); return new; end"},
+         {"written", "on_insert"},
+         {"body", "writer", "insert into t values (1)"},
+         {"body", "reader", "select 1"}}
+    );
+    CHECK(written.may_make_state("insert into t values (1)"));
+    CHECK(written.may_make_state("with a as (delete from t) select 1"));
+    CHECK(written.may_make_state("select writer()"));
+    CHECK_FALSE(written.may_make_state("select reader()"));
+    CHECK_FALSE(written.may_make_state("select * from t"));
+    const auto harmless =
+        learned({{"body", "on_insert", "begin return new; end"}, {"written", "on_insert"}});
+    CHECK_FALSE(harmless.may_make_state("insert into t values (1)"));
+    const auto read = learned({{"read", "set_config"}});
+    CHECK(read.may_make_state("select * from v"));
+}
+
+TEST_CASE("other languages are risky, an extension's C functions are not", "[rewrite][hidden]") {
+    const auto rules = learned({{"risky", "in_python"}, {"harmless", "in_c"}});
+    CHECK(rules.may_make_state("select in_python()"));
+    CHECK_FALSE(rules.may_make_state("select in_c()"));
+}
