@@ -1,25 +1,50 @@
 #include "parser/lexer.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace signalbox::parser {
 namespace {
 
+enum : std::uint8_t { space = 1, digit = 2, letter = 4, dollar = 8 };
+
+constexpr auto classes = [] {
+    std::array<std::uint8_t, 256> table{};
+    for (const char c : std::string_view{" \t\n\r\f\v"}) {
+        table[static_cast<unsigned char>(c)] = space;
+    }
+    for (unsigned c = '0'; c <= '9'; ++c) {
+        table[c] = digit;
+    }
+    for (unsigned c = 'a'; c <= 'z'; ++c) {
+        table[c] = table[c - 'a' + 'A'] = letter;
+    }
+    for (unsigned c = 0x80; c < 0x100; ++c) {
+        table[c] = letter;
+    }
+    table['_'] = letter;
+    table['$'] = dollar;
+    return table;
+}();
+
+bool is(char c, unsigned wanted) noexcept {
+    return (classes[static_cast<unsigned char>(c)] & wanted) != 0;
+}
+
 bool is_space(char c) noexcept {
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v';
+    return is(c, space);
 }
 
 bool is_digit(char c) noexcept {
-    return c >= '0' && c <= '9';
+    return is(c, digit);
 }
 
 bool is_word_start(char c) noexcept {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-           static_cast<unsigned char>(c) >= 0x80;
+    return is(c, letter);
 }
 
 bool is_word(char c) noexcept {
-    return is_word_start(c) || is_digit(c) || c == '$';
+    return is(c, unsigned{letter} | digit | dollar);
 }
 
 char lowered(char c) noexcept {

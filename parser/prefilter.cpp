@@ -138,14 +138,15 @@ prefilter::prefilter(const std::vector<std::string>& rpc_functions)
 prefilter::~prefilter() = default;
 
 bool prefilter::finds(std::string_view sql) const noexcept {
-    if (has_second_statement(sql) || is_ours(sql)) {
-        return true;
-    }
+    return has_second_statement(sql) || is_ours(sql) || may_call(sql);
+}
+
+bool prefilter::may_call(std::string_view sql) const noexcept {
     if (!looks_for_calls_ || sql.find('(') == std::string_view::npos) {
         return false;
     }
-    return !names_ ||
-           names_->Match({sql.data(), sql.size()}, 0, sql.size(), re2::RE2::UNANCHORED, nullptr, 0);
+    const re2::StringPiece text{sql.data(), sql.size()};
+    return !names_ || names_->Match(text, 0, text.size(), re2::RE2::UNANCHORED, nullptr, 0);
 }
 
 }  // namespace signalbox::parser

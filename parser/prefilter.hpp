@@ -29,6 +29,9 @@ public:
     /// False: the text has at most one statement, which is not ours and calls no RPC function.
     [[nodiscard]] bool finds(std::string_view sql) const noexcept;
 
+    /// False: no statement of the text calls an RPC function.
+    [[nodiscard]] bool may_call(std::string_view sql) const noexcept;
+
 private:
     bool looks_for_calls_;
     std::unique_ptr<re2::RE2> names_;  // null: any name may be one

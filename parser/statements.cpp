@@ -92,10 +92,11 @@ verdict statement_rules::decide(std::string_view sql, backslashes strings) const
         }
     }
     verdict found{.statements = std::move(split.statements)};
+    const bool may_call = parts_->filter.may_call(sql);
     auto tree_tokens = can_parse ? max_tree_tokens : 0;
     for (auto& piece : found.statements) {
         const auto text = sql.substr(piece.offset, piece.size);
-        piece.calls_rpc = looks_for_rpc() && calls_rpc(text, strings, tree_tokens);
+        piece.calls_rpc = may_call && calls_rpc(text, strings, tree_tokens);
         found.calls_rpc = found.calls_rpc || piece.calls_rpc;
         found.is_ours = found.is_ours || piece.kind == statement_kind::signalbox;
     }

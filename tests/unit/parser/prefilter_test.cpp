@@ -1,0 +1,106 @@
+// The prefilter lets ordinary statements through, and nothing that needs a decision. That it is a
+// proof for every text is shown in statement_properties_test.cpp.
+#include "tests/support/exact_buffer.hpp"
+#include "tests/support/statement_properties.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace signalbox::parser;
+using signalbox::tests::exact_buffer;
+
+namespace {
+
+/// needs_decision(), in exactly sized memory and with all that it promises.
+bool needs(const statement_rules& rules, std::string_view sql) {
+    const exact_buffer text{sql};
+    const bool answer = rules.needs_decision(text);
+    for (const auto strings : {backslashes::plain, backslashes::escape}) {
+        const auto found = rules.decide(text, strings);
+        CHECK(signalbox::tests::prefilter_is_proof(rules, text, found));
+    }
+    return answer;
+}
+
+}  // namespace
+
+TEST_CASE("ordinary statements need no decision", "[parser][prefilter]") {
+    const statement_rules rules{{"iasql_.*", "ops\\.run", "(?i)rebuild|refresh_\\w+"}};
+    const auto sql = GENERATE(
+        as<std::string>{},
+        "",
+        " \n",
+        ";",
+        "SELECT abalance FROM pgbench_accounts WHERE aid = 1;",
+        "UPDATE pgbench_tellers SET tbalance = tbalance + 1 WHERE tid = 1;\n",
+        "INSERT INTO pgbench_history (tid, bid) VALUES (1, 2); ; ",
+        "select count(*) from connections",
+        "create table connection (a int)",
+        "alter table notices add column connection int",
+        "drop view notice",
+        "show max_connections",
+        "show connection",
+        "BEGIN;",
+        "commit",
+        "ROLLBACK TO SAVEPOINT a;",
+        "select * from iasql_rows",  // no parenthesis
+        "select (a), iasql_rows.b from iasql_rows",
+        "select lower(a) from ops",
+        "select reload()"
+    );
+    CAPTURE(sql);
+    CHECK_FALSE(needs(rules, sql));
+}
+
+TEST_CASE("what needs a decision", "[parser][prefilter]") {
+    const statement_rules rules{{"iasql_.*", "ops\\.run", "(?i)rebuild|refresh_\\w+"}};
+    const auto sql = GENERATE(
+        as<std::string>{},
+        "select 1; select 2",
+        ";select 1; \n x",
+        "begin;commit",
+        "SHOW CONNECTIONS",
+        "show/**/notices",
+        "-- a\n /* b */ ; Create Connection a",
+        "\tdrop connection a",
+        "validate\nconnection a",
+        "alter notice 'a' reset status",
+        "select iasql_apply()",
+        "select IASQL_APPLY ()",
+        "select \"iasql_apply\" /* a */ (1)",
+        "select U&\"i\\0061sql_apply\"()",
+        "select u&\"!0069asql_apply\" uescape '!' ()",
+        "call ops . \"run\" (1)",
+        "select ReBuild()",
+        "select \"REFRESH_all\"()"
+    );
+    CAPTURE(sql);
+    CHECK(needs(rules, sql));
+}
+
+TEST_CASE("patterns of every kind", "[parser][prefilter]") {
+    CHECK(needs(statement_rules{{".*"}}, "select f()"));
+    CHECK_FALSE(needs(statement_rules{{".*"}}, "select 1"));
+    CHECK(needs(statement_rules{{"a.b\\.c"}}, "select axb.c()"));
+    CHECK(needs(statement_rules{{"x\"y"}}, "select \"x\"\"y\"()"));
+    CHECK(needs(statement_rules{{"[a-f]+z?"}}, "select abc()"));
+    CHECK(needs(statement_rules{{"\xc3\xa4"}}, "select \xc3\xa4()"));
+    CHECK(needs(statement_rules{{"(?i)\xc3\xa4pfel"}}, "select \"\xc3\x84PFEL\"()"));
+    // Case is ignored beyond ASCII: the long s and the Kelvin sign match s and k.
+    CHECK(needs(statement_rules{{"(?i)task"}}, "select \"ta\xc5\xbf\xe2\x84\xaa\"()"));
+    CHECK(needs(statement_rules{{"a", "iasql_.*"}}, "select iasql_x()"));
+    CHECK(needs(statement_rules{{"(?P<n>a)", "(?P<n>b)"}}, "select b()"));
+    CHECK_FALSE(needs(statement_rules{{"(?P<n>aa)", "(?P<n>bb)"}}, "select f(1)"));
+    CHECK_THROWS_AS(statement_rules{{"a("}}, std::invalid_argument);
+}
+
+TEST_CASE("a name is cut to 63 bytes before it is matched", "[parser][prefilter]") {
+    const std::string longest(63, 'a');
+    const statement_rules rules{{"a{63}"}};
+    CHECK(needs(rules, "select " + longest + "bcd()"));
+    CHECK(rules.decide("select " + longest + "bcd()", backslashes::plain).calls_rpc);
+    CHECK_FALSE(rules.decide("select " + longest.substr(1) + "()", backslashes::plain).calls_rpc);
+    // Never within a character: 62 bytes and one of two.
+    const statement_rules umlaut{{"a{62}"}};
+    CHECK(umlaut.decide("select " + longest.substr(1) + "\xc3\xa4()", backslashes::plain).calls_rpc
+    );
+}
