@@ -3,7 +3,6 @@
 #include "parser/split.hpp"
 
 #include <re2/filtered_re2.h>
-#include <re2/re2.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -50,28 +49,22 @@ std::vector<std::string> necessary_parts(const std::string& pattern) {
     return {};
 }
 
-/// What a text with an RPC call matches; "" where nothing is known of its name.
-std::string expression_for(const std::vector<std::string>& rpc_functions) {
-    std::string parts;
+/// Of which a text with an RPC call has at least one before a parenthesis. None: nothing is known
+/// of the names.
+std::vector<std::string> parts_before_call(const std::vector<std::string>& rpc_functions) {
+    std::vector<std::string> parts;
     for (const auto& pattern : rpc_functions) {
         const auto necessary = necessary_parts(pattern);
         if (necessary.empty()) {
             return {};
         }
-        for (const auto& part : necessary) {
-            parts += (parts.empty() ? "" : "|") + part;
-        }
+        parts.insert(parts.end(), necessary.begin(), necessary.end());
     }
-    return "(?is)(?:" + parts + ")[^(]*\\(" +  // a name and its arguments
-           "|u&\""                             // can spell any name
-           "|\\xC5\\xBF|\\xE2\\x84\\xAA";  // long s and the Kelvin sign, in UTF-8: where case is
-                                           // ignored, they match s and k
-}
-
-re2::RE2::Options options() {
-    re2::RE2::Options wanted{re2::RE2::Latin1};
-    wanted.set_log_errors(false);
-    return wanted;
+    parts.emplace_back("u&\"");  // can spell any name
+    // Where case is ignored, the long s and the Kelvin sign, here in UTF-8, match s and k.
+    parts.emplace_back("\xC5\xBF");
+    parts.emplace_back("\xE2\x84\xAA");
+    return parts;
 }
 
 bool is_blank(char c) noexcept {
@@ -124,29 +117,21 @@ bool is_ours(std::string_view sql) noexcept {
 }  // namespace
 
 prefilter::prefilter(const std::vector<std::string>& rpc_functions)
-    : looks_for_calls_(!rpc_functions.empty()) {
-    const auto expression = expression_for(rpc_functions);
-    if (!looks_for_calls_ || expression.empty()) {
-        return;
-    }
-    names_ = std::make_unique<re2::RE2>(expression, options());
-    if (!names_->ok()) {
-        throw std::invalid_argument{"rpc_functions: " + names_->error()};
+    : parts_(parts_before_call(rpc_functions)) {
+    if (!rpc_functions.empty()) {
+        wanted_ = parts_.empty() ? calls::any : calls::with_parts;
     }
 }
-
-prefilter::~prefilter() = default;
 
 bool prefilter::finds(std::string_view sql) const noexcept {
     return has_second_statement(sql) || is_ours(sql) || may_call(sql);
 }
 
 bool prefilter::may_call(std::string_view sql) const noexcept {
-    if (!looks_for_calls_ || sql.find('(') == std::string_view::npos) {
+    if (wanted_ == calls::none || sql.find('(') == std::string_view::npos) {
         return false;
     }
-    const re2::StringPiece text{sql.data(), sql.size()};
-    return !names_ || names_->Match(text, 0, text.size(), re2::RE2::UNANCHORED, nullptr, 0);
+    return wanted_ == calls::any || parts_.stand_in(sql.substr(0, sql.rfind('(')));
 }
 
 }  // namespace signalbox::parser

@@ -1,20 +1,15 @@
-// The prefilter: a proof that there is nothing to decide, at the cost of a few searches for single
-// bytes where that is enough.
+// The prefilter: a proof that there is nothing to decide, at the cost of a few searches for bytes.
 //
 //   a second statement    stands behind a semicolon
 //   a statement of ours   has its words first
-//   an RPC call           has a parenthesis, and a name that holds what its pattern needs: one
-//                         regular expression over the bytes (a client's encoding may be any)
+//   an RPC call           has a parenthesis, and before it a name that holds what its pattern needs
 #pragma once
 
-#include <memory>
+#include "parser/literals.hpp"
+
 #include <string>
 #include <string_view>
 #include <vector>
-
-namespace re2 {
-class RE2;
-}
 
 namespace signalbox::parser {
 
@@ -22,9 +17,6 @@ class prefilter {
 public:
     /// The patterns compile.
     explicit prefilter(const std::vector<std::string>& rpc_functions);
-    ~prefilter();
-    prefilter(const prefilter&) = delete;
-    prefilter& operator=(const prefilter&) = delete;
 
     /// False: the text has at most one statement, which is not ours and calls no RPC function.
     [[nodiscard]] bool finds(std::string_view sql) const noexcept;
@@ -33,8 +25,10 @@ public:
     [[nodiscard]] bool may_call(std::string_view sql) const noexcept;
 
 private:
-    bool looks_for_calls_;
-    std::unique_ptr<re2::RE2> names_;  // null: any name may be one
+    enum class calls : std::uint8_t { none, with_parts, any };
+
+    calls wanted_ = calls::none;
+    literals parts_;
 };
 
 }  // namespace signalbox::parser

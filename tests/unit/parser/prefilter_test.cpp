@@ -1,5 +1,6 @@
 // The prefilter lets ordinary statements through, and nothing that needs a decision. That it is a
 // proof for every text is shown in statement_properties_test.cpp.
+#include "parser/literals.hpp"
 #include "tests/support/exact_buffer.hpp"
 #include "tests/support/statement_properties.hpp"
 
@@ -22,6 +23,24 @@ bool needs(const statement_rules& rules, std::string_view sql) {
 }
 
 }  // namespace
+
+TEST_CASE("words are found wherever they stand", "[parser][prefilter]") {
+    const literals words{{"iasql_", "ops", "u&\"", "z", "\xE2\x84\xAA"}};
+    for (const std::string word : {"iasql_", "IasQL_", "OPS", "U&\"", "z", "Z", "\xE2\x84\xAA"}) {
+        for (std::size_t before = 0; before < 20; ++before) {
+            for (std::size_t behind = 0; behind < 20; ++behind) {
+                const auto text = std::string(before, 'q') + word + std::string(behind, '&');
+                CAPTURE(text);
+                CHECK(words.stand_in(exact_buffer{text}));
+                const auto cut =
+                    std::string(before, '&') + word.substr(1) + std::string(behind, 'q');
+                CHECK_FALSE(words.stand_in(exact_buffer{cut}));
+            }
+        }
+    }
+    CHECK_FALSE(literals{{}}.stand_in("iasql_"));
+    CHECK_FALSE(words.stand_in(""));
+}
 
 TEST_CASE("ordinary statements need no decision", "[parser][prefilter]") {
     const statement_rules rules{{"iasql_.*", "ops\\.run", "(?i)rebuild|refresh_\\w+"}};
