@@ -1,6 +1,7 @@
 #include "parser/traits.hpp"
 
 #include "parser/lexer.hpp"
+#include "parser/names.hpp"
 
 #include <algorithm>
 #include <array>
@@ -39,25 +40,6 @@ bool is_telling_first_word(std::string_view word) noexcept {
            equals_ignoring_case(word, "reset");
 }
 
-std::string folded(const token& t) {
-    if (t.kind == token_kind::quoted_identifier) {
-        std::string name;
-        const auto inner = t.text.substr(1, t.text.size() >= 2 ? t.text.size() - 2 : 0);
-        for (std::size_t i = 0; i < inner.size(); ++i) {
-            name.push_back(inner[i]);
-            if (inner[i] == '"' && i + 1 < inner.size() && inner[i + 1] == '"') {
-                ++i;
-            }
-        }
-        return name;
-    }
-    std::string name{t.text};
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
-        return static_cast<char>(std::tolower(c));
-    });
-    return name;
-}
-
 bool contains_set_config(std::string_view text) noexcept {
     for (auto at = text.find('_'); at != std::string_view::npos; at = text.find('_', at + 1)) {
         if (stands_at(text, at, "set_config", 3)) {
@@ -65,10 +47,6 @@ bool contains_set_config(std::string_view text) noexcept {
         }
     }
     return false;
-}
-
-bool is_name(const token& t) noexcept {
-    return t.kind == token_kind::word || t.kind == token_kind::quoted_identifier;
 }
 
 /// One statement's tokens go in one after the other.
@@ -96,7 +74,7 @@ public:
             on_set_token(t);
         } else if (equals_ignoring_case(first_, "reset")) {
             if (is_name(t) || t.text == ".") {
-                found_.reset_target += equals_ignoring_case(t.text, "all") ? "*" : folded(t);
+                found_.reset_target += equals_ignoring_case(t.text, "all") ? "*" : folded_name(t);
             }
         } else if (equals_ignoring_case(first_, "discard")) {
             if (equals_ignoring_case(t.text, "all")) {
@@ -141,7 +119,7 @@ private:
     }
 
     void look_for_uncarryable(const token& t) {
-        if (t.kind != token_kind::word && t.kind != token_kind::quoted_identifier) {
+        if (!is_name(t)) {
             return;
         }
         const auto first_is = [this](std::string_view word) {
@@ -190,11 +168,11 @@ private:
 
     void on_set_token(const token& t) {
         if (position_ == 2 && t.text == "." && equals_ignoring_case(previous_, "session")) {
-            name_ =
-                folded({token_kind::word, previous_});  // SET session.x: a parameter, not a keyword
+            name_ = folded_name({token_kind::word, previous_}
+            );  // SET session.x: a parameter, not a keyword
         }
         if (position_ == 2 && t.text == "." && equals_ignoring_case(previous_, "local")) {
-            name_ = folded({token_kind::word, previous_});
+            name_ = folded_name({token_kind::word, previous_});
             --local_sets_;
         }
         if (position_ == 2 && equals_ignoring_case(previous_, "time") &&
@@ -226,7 +204,7 @@ private:
             if (is_name(t) && !name_.empty() && !name_.ends_with('.')) {
                 in_name_ = false;  // SET name TO …
             } else {
-                name_ += folded(t);
+                name_ += folded_name(t);
             }
         } else {
             in_name_ = false;
@@ -243,7 +221,7 @@ private:
         if (equals_ignoring_case(t.text, "all")) {
             found_.forgets_statements = true;
         } else if (is_name(t)) {
-            found_.deallocated.push_back(folded(t));
+            found_.deallocated.push_back(folded_name(t));
         }
     }
 
