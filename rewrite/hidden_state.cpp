@@ -303,7 +303,9 @@ bool hidden_state_rules::may_make_state(std::string_view sql) const {
         return true;
     }
     const bool has_call = sql.find('(') != std::string_view::npos;
-    if (!has_call && !writes_) {
+    const bool has_body = sql.find('$') != std::string_view::npos ||
+                          sql.find('\'') != std::string_view::npos;  // of a DO
+    if (!has_call && !has_body && !writes_) {
         return false;
     }
     walk at{sql};
@@ -311,6 +313,9 @@ bool hidden_state_rules::may_make_state(std::string_view sql) const {
         const auto before = at.before();
         const auto t = at.step();
         const bool is_word = t.kind == token_kind::word;
+        if (equals_ignoring_case(t.text, "do") && (before.empty() || before == ";")) {
+            return true;
+        }
         if (is_word && writes_ && is_one_of(write_words, t.text)) {
             return true;
         }

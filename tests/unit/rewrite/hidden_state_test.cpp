@@ -42,7 +42,8 @@ TEST_CASE("statements that call known, harmless functions make none", "[rewrite]
           "insert into t (a, b) values (1, twice(2))",
           "insert into \"t\" (a) values (now())",
           "select cast(a as numeric(10, 2)) from t join u using (id)",
-          "update t set a = (select count(*) from u)"}) {
+          "update t set a = (select count(*) from u)",
+          "insert into t values ('a') on conflict do nothing"}) {
         CAPTURE(sql);
         CHECK_FALSE(rules.may_make_state(sql));
     }
@@ -51,7 +52,10 @@ TEST_CASE("statements that call known, harmless functions make none", "[rewrite]
           "select \"unknown\"(1)",
           "select U&\"count\"(1)",
           "select pg_catalog.set_config('a', 'b', false)",
-          "select s.Unknown /* here */ (1)"}) {
+          "select s.Unknown /* here */ (1)",
+          "/* x */ do 'begin end'",
+          "select 1; do $$ begin end $$",
+          "update pg_catalog.PG_settings set setting = 1"}) {
         CAPTURE(sql);
         CHECK(rules.may_make_state(sql));
     }
