@@ -49,6 +49,7 @@ void relay::run_own_unit(std::string_view sql, outbox& to_server, outbox& to_cli
         write_command_rows(out, reply, 0, 0);
     }
     wire::write_command_complete(out, reply.tag);
+    statements_->run->note_tag(reply.tag);
     end_unit(status(), to_client);
 }
 

@@ -505,6 +505,9 @@ void relay::settle(outbox& to_client) {
         if (d->is_deallocate) {
             rare().names.confirm_close(d->client_name);
             wire::write_command_complete(out, "DEALLOCATE");
+            if (is_running()) {
+                statements_->run->note_tag("DEALLOCATE");
+            }
             tell_ready(s.status, to_client);
         } else if (d->is_close) {
             rare().names.confirm_close(d->client_name);
@@ -551,8 +554,8 @@ void relay::on_copy_in() {
 void relay::on_tag(std::string_view tag) {
     auto& s = *server_;
     const auto is = [tag](std::string_view word) { return tag.starts_with(word); };
-    if (tag == "ROLLBACK" && is_running()) {
-        statements_->run->note_rollback();
+    if (is_running()) {
+        statements_->run->note_tag(tag);
     }
     const bool forgets = is("DISCARD ALL") || is("DEALLOCATE ALL");
     if (is("RESET") || is("DISCARD ALL")) {

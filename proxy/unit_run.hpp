@@ -52,11 +52,17 @@ public:
 
     const rewrite::unit& start_next() noexcept {
         due_ = false;
-        rolled_back_ = false;
         return units_[at_++];
     }
 
-    void note_rollback() noexcept { rolled_back_ = true; }
+    /// A statement of the unit under way is done.
+    void note_tag(std::string_view tag) noexcept {
+        ++executed_;
+        rolled_back_ = tag == "ROLLBACK";
+        if (tag == "COMMIT") {  // the block may go on: AND CHAIN
+            committed_ += std::exchange(executed_, 0);
+        }
+    }
 
     void fail() noexcept { failed_ = true; }
 
@@ -73,10 +79,9 @@ public:
         if (failed_) {
             return true;
         }
-        in_block_ += present().statements;
         if (status == 'I') {
-            committed_ += rolled_back_ ? 0 : in_block_;
-            in_block_ = 0;
+            committed_ += rolled_back_ ? 0 : executed_;
+            executed_ = 0;
         }
         due_ = at_ < units_.size();
         return !due_;
@@ -92,7 +97,7 @@ private:
     std::size_t at_ = 0;
     std::size_t statements_ = 0;
     std::size_t committed_ = 0;
-    std::size_t in_block_ = 0;  // executed, and not committed yet
+    std::size_t executed_ = 0;  // and not committed yet
     bool due_ = true;
     bool has_lease_ = false;
     bool rolled_back_ = false;

@@ -96,11 +96,11 @@ def test_what_may_have_made_state_is_cleaned(server, client, sql):
 
 
 def test_a_prepared_statement_is_known_by_its_text(server, client):
-    client.send(parse("p", "SELECT set_it()") + sync())
+    client.send(parse("SELECT set_it()", name="p") + sync())
     client.read_until()
     before = server.log_text().count(CLEANING)
     for _ in range(3):
-        client.send(bind("p") + execute() + sync())
+        client.send(bind(statement="p") + execute() + sync())
         client.read_until()
     client.value("SELECT 1")
     assert server.log_text().count(CLEANING) - before == 3

@@ -131,6 +131,28 @@ TEST_CASE("a rolled back block was not committed", "[relay][units]") {
     CHECK(client.got() == "ERROR(22012 no) Ready(I)");
 }
 
+TEST_CASE("what COMMIT AND CHAIN has committed is counted", "[relay][units]") {
+    split_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("begin; insert 1; commit and chain; insert 2; fail; commit"));
+    server.reply(
+        complete("BEGIN") + complete("INSERT 0 1") + complete("COMMIT") + complete("INSERT 0 1") +
+        error("22012", "no") + ready('E')
+    );
+    CHECK(client.got().find("WARNING") == std::string::npos);  // one unit: it is sent as it is
+    client.send(query("rollback"));
+    server.reply(complete("ROLLBACK") + ready());
+    client.got();
+    client.send(query("insert 0; begin; insert 1; commit and chain; insert 2; fail; commit"));
+    server.reply(complete("INSERT 0 1") + ready());
+    server.reply(
+        complete("BEGIN") + complete("INSERT 0 1") + complete("COMMIT") + complete("INSERT 0 1") +
+        error("22012", "no") + ready('E')
+    );
+    CHECK_THAT(client.got(), Catch::Contains("WARNING(01000 4 statements of this batch had been"));
+}
+
 TEST_CASE("what the client sends behind a batch waits for its end", "[relay][units]") {
     split_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
