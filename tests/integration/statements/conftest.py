@@ -137,13 +137,18 @@ def clients(pg, box, schema):
         client.terminate()
 
 
-@pytest.fixture
-def ledger(pg, schema):
-    """An empty table `ledger`; ledger() gives the ids in it, in the order of insertion."""
-    with pg.admin_connection() as connection:
+@pytest.fixture(scope="session")
+def admin(schema):
+    with schema.admin_connection() as connection:
         connection.execute("SET lock_timeout = '5s'")
-        connection.execute("TRUNCATE ledger, marks, child, parent")
-        yield lambda: [row[0] for row in connection.execute("SELECT id FROM ledger ORDER BY ctid")]
+        yield connection
+
+
+@pytest.fixture
+def ledger(admin):
+    """An empty table `ledger`; ledger() gives the ids in it."""
+    admin.execute("DELETE FROM ledger; DELETE FROM marks; DELETE FROM child; DELETE FROM parent")
+    return lambda: [row[0] for row in admin.execute("SELECT id FROM ledger ORDER BY id")]
 
 
 class Gate:

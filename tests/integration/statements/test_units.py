@@ -213,7 +213,7 @@ def test_two_phase_commit_ends_the_block(clients, ledger, route):
         )
     )
     assert codes(found) == [] and status(found) == "I"
-    assert sorted(ledger()) == [1, 2, 3]
+    assert ledger() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("route", SPLIT)
