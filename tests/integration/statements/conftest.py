@@ -54,7 +54,7 @@ def ledger(admin):
 class Gate:
     """A row that is locked until open(): a statement WAIT stops at it."""
 
-    WAIT = "SELECT id FROM gate FOR UPDATE"
+    WAIT = "SELECT id FROM public.gate FOR UPDATE"
 
     def __init__(self, pg):
         self._pg = pg
@@ -69,7 +69,7 @@ class Gate:
     def waiting(self):
         return self._pg.admin(
             "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-            "AND query LIKE '%FROM gate%' AND pid <> pg_backend_pid()"
+            "AND query LIKE '%FROM public.gate%' AND pid <> pg_backend_pid()"
         )
 
     def open(self):

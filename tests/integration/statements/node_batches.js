@@ -13,7 +13,7 @@ async function batches(route) {
     await client.query('DELETE FROM ledger');
 
     if (policy === 'single') {
-        await assert.rejects(client.query('INSERT INTO ledger VALUES (1); SELECT 1'), (error) => error.code === '0A000' && error.hint);
+        await assert.rejects(client.query('INSERT INTO ledger VALUES (1); SELECT 1'), (error) => error.code === '0A000' && Boolean(error.hint));
         assert.strictEqual(await count(), 0, 'nothing was sent');
     } else {
         const results = await client.query('INSERT INTO ledger VALUES (1); SELECT rpc_count()::int AS n; SELECT 2 AS n');
@@ -31,15 +31,10 @@ async function batches(route) {
         assert.deepStrictEqual(blocks.filter((result) => result.rows.length).map((result) => result.rows[0].n), [1, 2, 3]);
     }
 
-    // Many at once: the driver queues them, each gets its own answer.
-    if (policy !== 'single') {
-        const all = await Promise.all([...Array(20).keys()].map((i) => client.query(`SELECT ${i} AS a; SELECT ${i + 1} AS b`)));
-        assert.deepStrictEqual(all.map((pair) => pair[1].rows[0].b), [...Array(20).keys()].map((i) => i + 1));
-    }
     const bound = await client.query('SELECT rpc_echo($1) AS n', ['x']);
     assert.deepStrictEqual(bound.rows, [{ n: 'x' }]);
     await assert.rejects(client.query('SHOW CONNECTIONS'), { code: '0A000' });
-    await assert.rejects(client.query({ text: 'SHOW CONNECTIONS', values: [] , name: 'own' }), { code: '0A000' });
+    await assert.rejects(client.query({ text: 'SHOW CONNECTIONS', values: [], name: 'own' }), { code: '0A000' });
     assert.strictEqual((await client.query('SELECT 1 AS n')).rows[0].n, 1);
     await client.end();
 }

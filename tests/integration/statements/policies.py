@@ -25,6 +25,11 @@ ROUTES = {
     "split_statement": {"multi_statement": "split", "pool_mode": "statement"},
     "one": {"pool_size": 1},
     "split_one": {"multi_statement": "split", "pool_size": 1},
+    "split_impatient": {
+        "multi_statement": "split",
+        "pool_size": 1,
+        "query_wait_timeout": "1s",
+    },
     "split_on_rpc_one": {"multi_statement": "split_on_rpc", "pool_size": 1},
     "split_refuse_state": {"multi_statement": "split", "session_state": "refuse"},
     "qualified": {"rpc_functions": ["engine\\.run_.*"]},

@@ -48,7 +48,10 @@ def test_copy_in_ahead_of_the_question(clients, ledger, route):
 @pytest.mark.parametrize("route", SPLIT)
 @pytest.mark.parametrize(
     "data, code",
-    [(copy_data(b"2\n") + copy_fail("no more"), "57014"), (copy_data(b"x\n") + copy_done(), "22P02")],
+    [
+        (copy_data(b"2\n") + copy_fail("no more"), "57014"),
+        (copy_data(b"x\n") + copy_done(), "22P02"),
+    ],
 )
 def test_a_copy_that_fails_ends_the_batch(clients, ledger, route, data, code):
     client = clients(route)
@@ -88,10 +91,11 @@ def test_copy_out(clients, route):
 @pytest.mark.parametrize("route", SPLIT)
 def test_large_copy_in(clients, ledger, route):
     client = clients(route)
-    client.send(query("SELECT 1; COPY ledger FROM STDIN; SELECT count(*), max(length(note)) FROM ledger"))
+    client.send(query("SELECT 1; COPY ledger FROM STDIN; SELECT count(*) FROM ledger"))
     found = client.read_until(b"G")
-    for start in range(0, 20000, 1000):
-        client.send(copy_data(b"".join(b"%d\t%s\n" % (i, b"n" * 500) for i in range(start, start + 1000))))
+    rows = [b"%d\t%s\n" % (i, b"n" * 500) for i in range(20000)]
+    for start in range(0, len(rows), 1000):
+        client.send(copy_data(b"".join(rows[start : start + 1000])))
     client.send(copy_done())
     found += client.read_until(b"Z")
     assert kinds(found) == "TDCGCTDCZ" and values(found) == ["1", "20000"]

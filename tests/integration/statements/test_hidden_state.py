@@ -107,7 +107,7 @@ def temporary(name):
 
 
 class Kind:
-    """`make`: statements one by one; `leaked` gives 't' where the state is, 'f' or an error else."""
+    """`make`: statements one by one; `leaked` gives 't' with the state, 'f' or an error without."""
 
     def __init__(self, leaked, *make, fails=None):
         self.leaked, self.make, self.fails = leaked, make, fails
@@ -342,7 +342,9 @@ def objects(schema):
 @pytest.fixture(autouse=True)
 def fresh(admin):
     """New server connections: what one test fails to keep in must not fail the next one."""
-    theirs = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND client_addr IS NOT NULL"
+    theirs = (
+        "FROM pg_stat_activity WHERE backend_type = 'client backend' AND client_addr IS NOT NULL"
+    )
     admin.execute(f"SELECT count(pg_terminate_backend(pid)) {theirs}")
     eventually(
         lambda: not admin.execute(f"SELECT pid {theirs}").fetchall(), "they end", interval=0.002
@@ -389,7 +391,7 @@ def test_nobody_else_sees_it(clients, ledger, objects, name, ask):
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_questions_mean_something(pg, clients, ledger, objects, name):
-    """Guards the list: on a plain connection each kind is there when it was made, and not before."""
+    """Guards the list: on a plain connection each kind is there once it was made, not before."""
     kind = ALL[name]
     if name in ROOT_KINDS:
         client = type(clients("direct"))("127.0.0.1", pg.port).login("postgres", "app")
@@ -489,7 +491,7 @@ def test_the_maker_of_a_carried_setting_keeps_it(clients, objects):
     maker, other = clients("one"), clients("one")
     for change, shown, expected in (
         ("SET search_path = pg_catalog", "SHOW search_path", "pg_catalog"),
-        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SHOW transaction_read_only", "on"),
+        ("SET default_transaction_read_only = on", "SHOW transaction_read_only", "on"),
         ("SET TIME ZONE INTERVAL '+05:30' HOUR TO MINUTE", "SHOW timezone", "<+05:30>-05:30"),
         ("SELECT set_config('app.hidden', 'mine', false)", "SHOW app.hidden", "mine"),
     ):

@@ -80,7 +80,7 @@ CALLS = [
     "UPDATE ledger SET id = 1 FROM rpc_echo('x')",
     "DELETE FROM ledger WHERE note = rpc_echo('x')",
     "DELETE FROM ledger USING rpc_echo('x') q WHERE note = q",
-    "MERGE INTO ledger USING (SELECT rpc_echo('x') AS n) q ON note = n WHEN MATCHED THEN DO NOTHING",
+    "MERGE INTO ledger USING rpc_echo('x') q ON note = q WHEN MATCHED THEN DO NOTHING",
     "MERGE INTO ledger USING gate ON false WHEN NOT MATCHED THEN INSERT VALUES (1, rpc_echo('x'))",
     "CALL rpc_run(NULL)",
     "CALL public.rpc_run(NULL)",
@@ -192,7 +192,6 @@ def test_found_beside_what_cannot_be_parsed(client, ledger):
 
 @pytest.mark.parametrize("client", ROUTES, indirect=True)
 def test_found_beside_a_copy(client, ledger):
-    client.send(
-        query("COPY ledger (id) FROM STDIN; SELECT rpc_count()") + copy_data(b"1\n2\n") + copy_done()
-    )
+    batch = query("COPY ledger (id) FROM STDIN; SELECT rpc_count()")
+    client.send(batch + copy_data(b"1\n2\n") + copy_done())
     assert values(client.read_until(b"Z")) == ["2"]

@@ -1,4 +1,4 @@
-"""What a batch is: one implicit transaction when sent whole, one transaction per unit when split."""
+"""A batch is one implicit transaction when sent whole, one transaction per unit when split."""
 
 import threading
 
