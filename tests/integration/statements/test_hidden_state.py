@@ -321,7 +321,6 @@ ROOT_KINDS = {
         shows("session_replication_role", "origin"), quiet("SET session_replication_role = replica")
     ),
     "load": Kind(shows("auto_explain.log_min_duration", ""), "LOAD 'auto_explain'"),
-    "load_in_do": Kind(shows("auto_explain.log_min_duration", ""), do("LOAD 'auto_explain'")),
     "superuser_setting": Kind(shows("log_statement", "none"), "SET log_statement = 'all'"),
 }
 

@@ -34,6 +34,7 @@ def batch(*statements):
         ("BEGIN; SET work_mem = '8MB'; ROLLBACK", "SHOW work_mem", "4MB"),
         ("BEGIN; SET LOCAL work_mem = '8MB'; COMMIT", "SHOW work_mem", "4MB"),
         ("SET work_mem = '9MB'; RESET work_mem", "SHOW work_mem", "4MB"),
+        ("SET work_mem = '9MB'; DISCARD ALL", "SHOW work_mem", "4MB"),
         (
             "SET app.x = 'y'; SELECT 1; RESET ALL",
             "SELECT coalesce(current_setting('app.x', true), '')",

@@ -179,6 +179,22 @@ def test_a_chained_transaction_is_the_same_block(clients, ledger, route, chain):
 
 
 @pytest.mark.parametrize("route", SPLIT)
+def test_what_a_chain_has_committed_counts(clients, ledger, route):
+    client = clients(route)
+    found = client.query(
+        batch(insert(1), "BEGIN", insert(2), "COMMIT AND CHAIN", insert(3), "SELECT 1/0", "COMMIT")
+    )
+    assert committed(found) == 4 and status(found) == "E"
+    client.query("ROLLBACK")
+    assert ledger() == [1, 2]
+    found = client.query(
+        batch("BEGIN", insert(3), "ROLLBACK AND CHAIN", insert(4), "COMMIT", "SELECT 1/0")
+    )
+    assert committed(found) == 2 and status(found) == "I"
+    assert ledger() == [1, 2, 4]
+
+
+@pytest.mark.parametrize("route", SPLIT)
 def test_savepoints_stay_inside_the_block(clients, ledger, route):
     client = clients(route)
     found = client.query(
