@@ -26,7 +26,7 @@ enum class client_tls_mode { off, prefer, require, verify_ca, verify_full };
 enum class auth_method { trust, password, md5, scram_sha_256, cert, reject };
 enum class pool_mode { session, transaction, statement };
 using rewrite::multi_statement_policy;
-enum class rpc_in_transaction { allow, warn, refuse };
+using rewrite::rpc_in_transaction;
 enum class session_state_policy { pin, refuse };
 enum class log_format { text, json };
 

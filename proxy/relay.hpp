@@ -190,6 +190,12 @@ public:
                (server_ != nullptr && (!server_->requests.empty() || open_batch_));
     }
 
+    /// The server is to answer something with ReadyForQuery, and does not wait for the client.
+    [[nodiscard]] bool goes_on_alone() const noexcept {
+        return is_running() || awaiting_channels_ != '\0' ||
+               (server_ != nullptr && server_->requests.batches() > 0 && !server_->copy_in);
+    }
+
     [[nodiscard]] bool in_transaction() const noexcept {
         return server_ != nullptr && server_->status != 'I';
     }
@@ -248,6 +254,7 @@ private:
             unnamed_in_flight;  // older than the present one
         std::vector<std::string> custom_parameters;
         std::string pinned_by;
+        bool pin_told = false;
         std::string deallocated_name;  // the last one that was rewritten to the server's name
         std::uint32_t deallocated_number = 0;
         bool deallocate_due = false;  // it is the unnamed statement, and has not been executed
@@ -272,6 +279,7 @@ private:
         /// Names of prepared statements that call an RPC function. A name stays until it is closed.
         std::set<std::string, std::less<>> rpc_statements;
         std::vector<std::string> rpc_portals;  // bound since the last Sync
+        std::vector<std::string> rpc_closed;   // in the batch under way
     };
 
     /// What has gone wrong; most sessions end without any.
@@ -341,6 +349,9 @@ private:
         const client_view& m, const wire::parse_message& p, outbox& to_server, outbox& to_client
     );
     bool wait_until_settled(outbox& to_server);
+    [[nodiscard]] bool continues_rpc(const client_view& m) const;
+    [[nodiscard]] bool is_rpc_portal(std::string_view name) const;
+    void forget_rpc(std::string_view name);
     command_reply run_command(std::string_view sql);
     void run_own_unit(std::string_view sql, outbox& to_server, outbox& to_client);
     void execute_own(own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client);
@@ -356,6 +367,7 @@ private:
     void note_hidden(std::string_view sql);
     void note_hidden(const rewrite::prepared_statement& statement);
     [[nodiscard]] bool may_make_state(std::string_view sql) const;
+    void note_block_end(std::string_view sql) noexcept;
     void note_traits(const parser::text_traits& traits);
     ledger_entry& begin_query();
     taken forward_query(
@@ -444,6 +456,7 @@ private:
     char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to
     bool channels_due_ = false;
     bool cutting_ = false;        // a cut is under way: what follows waits for its end
+    bool begun_ = false;          // BEGIN stands in the batch under way
     bool cut_due_ = false;        // an RPC call has been executed: a Sync goes before what follows
     std::uint32_t executed_ = 0;  // Execute messages since the last Sync or cut
     std::uint32_t cut_executed_ = 0;  // … before the cut that is under way

@@ -1,4 +1,5 @@
 // The client's half of the relay: what becomes of each message on its way to the server.
+#include "parser/lexer.hpp"
 #include "parser/traits.hpp"
 #include "proxy/relay.hpp"
 #include "wire/limits.hpp"
@@ -322,7 +323,25 @@ void relay::note_hidden(const rewrite::prepared_statement& statement) {
     watch.by_statement.emplace(statement.id, hidden_);
 }
 
+/// A pipeline in which BEGIN stands may end the block itself.
+void relay::note_block_end(std::string_view sql) noexcept {
+    if (!begun_) {
+        return;
+    }
+    parser::lexer tokens{sql};
+    const auto first = tokens.next().text;
+    const auto second = tokens.next().text;
+    const auto is = [&](std::string_view word) {
+        return parser::equals_ignoring_case(first, word);
+    };
+    if ((is("commit") || is("end") || is("rollback") || is("abort")) &&
+        !parser::equals_ignoring_case(second, "to")) {
+        begun_ = false;
+    }
+}
+
 void relay::note_traits(const parser::text_traits& traits) {
+    begun_ = begun_ || traits.opens_block;
     if (traits.assigns_default) {
         reset_seen_ = true;
     }
@@ -368,6 +387,7 @@ ledger_entry& relay::begin_query() {
     ++server_->batch;
     open_batch_ = false;  // it ends a batch that had no Sync, as a Sync would
     executed_ = 0;
+    begun_ = false;
     barrier_ = barrier_ || std::exchange(barrier_at_sync_, false);
     unnamed_token_ = no_statement;
     unnamed_sticks_ = false;
@@ -411,6 +431,9 @@ relay::taken relay::forward_query(
                 deallocate_locally(traits.deallocated.front(), to_client);
                 return forget_message();
             }
+        }
+        for (const auto& name : traits.deallocated) {
+            forget_rpc(name);
         }
         barrier_ = barrier_ || is_barrier(traits);
         if (is_barrier(traits) && !startup_->empty()) {
@@ -534,6 +557,9 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         return taken::all;
     }
     const auto p = wire::parse_parse(m.body());
+    if (p && p->name.empty()) {
+        note_block_end(p->text);
+    }
     if (!p || !renames()) {
         // What does not parse is for the server to refuse, in its own words.
         if (p && parser::quick_scan(p->text)) {
@@ -724,6 +750,8 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
     if (known) {
         rare_->names.used(client_name, batch_serial_);
         note_hidden(*statement);
+        begun_ = begun_ || statement->traits.opens_block;
+        note_block_end(statement->tail);
         if (statement->traits.needs_inspection) {
             suspect_ = true;
         }
@@ -880,6 +908,7 @@ relay::taken relay::on_sync(const client_view& m, outbox& to_server) {
         server_->skip_to_sync = false;
         executed_ = 0;
         cut_due_ = false;
+        begun_ = false;
         ++server_->batch;
         ++batch_serial_;
         open_batch_ = false;

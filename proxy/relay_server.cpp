@@ -400,6 +400,11 @@ void relay::abandon_batch() {
         q.pop();
         skipped = true;
     }
+    if (statements_) {  // what was to be closed may be there still
+        for (auto& name : std::exchange(statements_->rpc_closed, {})) {
+            statements_->rpc_statements.insert(std::move(name));
+        }
+    }
     if (!q.empty() && q.front().kind == request::cut) {
         skip_locally_ = true;  // the server does not skip what follows our own Sync
     }
@@ -569,6 +574,9 @@ void relay::on_tag(std::string_view tag) {
         if (rare_) {
             rare_->names.clear();
         }
+        if (statements_) {
+            statements_->rpc_statements.clear();
+        }
     }
     if (is("DISCARD ALL")) {
         s.unnamed = server_state::unnamed_unknown;
@@ -665,6 +673,9 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     }
     if (kind == request::sync) {
         committed_ = 0;
+    }
+    if (statements_ && q.empty()) {
+        statements_->rpc_closed.clear();
     }
     if (kind == request::query) {
         forget_unnamed();  // every simple Query drops it
@@ -766,14 +777,15 @@ bool relay::finish_inspection(outbox& to_client) {
         r.pinned_by = "unknown session state (" + r.inspection_error + ")";
         return false;
     }
-    const bool was_pinned = !r.pinned_by.empty();
     const bool sticks = r.pinned_by == "LOAD" || r.pinned_by.starts_with("set_config()");
     parameters_ = env_.parameters.intern(r.inspected.parameters);
     s.applied = parameters_;
     if (!sticks) {
         r.pinned_by = r.inspected.pinned_by;
     }
-    if (!r.pinned_by.empty() && !was_pinned) {
+    if (r.pinned_by.empty()) {
+        r.pin_told = false;
+    } else if (!std::exchange(r.pin_told, true)) {
         wire::write_notice_response(
             to_client.copied(),
             {.severity = "NOTICE",

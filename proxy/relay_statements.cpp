@@ -122,6 +122,10 @@ void relay::cut(outbox& to_server) {
     open_batch_ = false;
     cut_due_ = false;
     cutting_ = true;
+    begun_ = false;
+    if (statements_) {
+        statements_->rpc_portals.clear();
+    }
     cut_executed_ = std::exchange(executed_, 0);
 }
 
@@ -129,7 +133,7 @@ relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& 
     if (server_ != nullptr && server_->copy_in) {
         return std::nullopt;  // it ends the COPY, whatever it says
     }
-    if (cut_due_) {
+    if (cut_due_ && !continues_rpc(m)) {
         switch (m.type) {
             case cm::sync:
             case cm::flush:
@@ -173,7 +177,42 @@ relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& 
     if (m.type == cm::execute) {
         look_at_execute(m);
     }
+    if (m.type == cm::close) {
+        const auto target = wire::parse_named_target(m.body());
+        if (target && target->kind == 'S') {
+            forget_rpc(target->name);
+        }
+    }
     return std::nullopt;
+}
+
+/// The name is free for another statement, unless the server skips what frees it.
+void relay::forget_rpc(std::string_view name) {
+    if (!statements_) {
+        return;
+    }
+    auto& known = statements_->rpc_statements;
+    if (const auto it = known.find(name); it != known.end()) {
+        statements_->rpc_closed.push_back(*it);
+        known.erase(it);
+    }
+}
+
+bool relay::is_rpc_portal(std::string_view name) const {
+    const auto& bound = statements_->rpc_portals;
+    return std::find(bound.begin(), bound.end(), name) != bound.end();
+}
+
+/// More of what the call returns: its portal must not be ended.
+bool relay::continues_rpc(const client_view& m) const {
+    if (m.type == cm::execute) {
+        return is_rpc_portal(m.body().substr(0, m.body().find('\0')));
+    }
+    if (m.type == cm::describe || m.type == cm::close) {
+        const auto target = wire::parse_named_target(m.body());
+        return target && target->kind == 'P' && is_rpc_portal(target->name);
+    }
+    return false;
 }
 
 relay::decision relay::look_at_query(const client_view& m, outbox& to_server, outbox& to_client) {
@@ -225,12 +264,12 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
         drop(m);
         return taken::all;
     }
-    auto plan = rewrite::plan_units(*found, settings_.multi_statement, status() != 'I');
-    auto why = plan.units.empty() ? std::nullopt : refusal(parser::scan_text(sql));
-    if (!why && plan.rpc_in_block && status() != 'E') {
-        why = on_hazard(to_client);
+    auto plan =
+        rewrite::plan_units(*found, settings_.multi_statement, status() != 'I', settings_.rpc);
+    if (plan.rpc_in_block && status() != 'E' && settings_.rpc == rpc_in_transaction::warn) {
+        on_hazard(to_client);
     }
-    if (why) {
+    if (const auto why = plan.units.empty() ? std::nullopt : refusal(parser::scan_text(sql))) {
         reject(*why, request::query, to_server, to_client);
         drop(m);
         return taken::all;
@@ -238,7 +277,7 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
     if (plan.units.empty()) {
         return std::nullopt;
     }
-    statements().run = std::make_unique<unit_run>(sql, std::move(plan.units));
+    statements().run = std::make_unique<unit_run>(sql, found, std::move(plan.units));
     drop(m);
     return taken::all;
 }
@@ -286,7 +325,11 @@ relay::decision relay::look_at_parse(const client_view& m, outbox& to_server, ou
 
 relay::decision relay::look_at_bind(const client_view& m, outbox& to_server, outbox& to_client) {
     const auto names = wire::parse_bind_names(m.body());
-    if (!names || !statements_->rpc_statements.contains(names->statement)) {
+    if (!names) {
+        return std::nullopt;
+    }
+    std::erase(statements_->rpc_portals, names->portal);  // the portal is a new one
+    if (!statements_->rpc_statements.contains(names->statement)) {
         return std::nullopt;
     }
     // Whether it stands in a transaction block is known when everything before it is answered.
@@ -299,7 +342,7 @@ relay::decision relay::look_at_bind(const client_view& m, outbox& to_server, out
             return taken::stop;
         }
     }
-    if (status() == 'T') {
+    if (status() == 'T' || (status() == 'I' && begun_)) {
         if (const auto why = on_hazard(to_client)) {
             refuse(*why, request::parse, to_server);
             drop(m);
@@ -313,11 +356,8 @@ relay::decision relay::look_at_bind(const client_view& m, outbox& to_server, out
 
 void relay::look_at_execute(const client_view& m) {
     const auto portal = m.body().substr(0, m.body().find('\0'));
-    auto& bound = statements_->rpc_portals;
     // Where something else was executed since its Bind, a cut before it would end its portal.
-    if (executed_ == 0 && std::find(bound.begin(), bound.end(), portal) != bound.end()) {
-        cut_due_ = true;
-    }
+    cut_due_ = cut_due_ || (executed_ == 0 && is_rpc_portal(portal));
 }
 
 /// An RPC function is called in an explicit transaction block: warned of, or the reason to refuse
@@ -391,7 +431,14 @@ relay::taken relay::during_run(const client_view& m, outbox& to_server) {
 void relay::send_unit(outbox& to_server, outbox& to_client) {
     auto& run = *statements_->run;
     const auto& present = run.start_next();
-    if (present.for_signalbox) {
+    if (present.is_refused) {
+        // In a failed block the server says so; a block has been opened by what stands before it.
+        if (status() == 'E') {
+            forward_query(run.text_of(present), nullptr, to_server, to_client);
+        } else {
+            reject(*on_hazard(to_client), request::query, to_server, to_client);
+        }
+    } else if (present.for_signalbox) {
         run_own_unit(run.text_of(present), to_server, to_client);
     } else {
         forward_query(run.text_of(present), nullptr, to_server, to_client);

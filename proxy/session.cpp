@@ -14,6 +14,8 @@ namespace signalbox::proxy {
 namespace {
 
 constexpr auto closing_timeout = std::chrono::seconds{2};
+/// What a client has asked for before its Terminate may take this long behind it.
+constexpr auto linger_timeout = std::chrono::seconds{5};
 /// A client that does not read what is made for it (not what a server sends) is not read from
 /// beyond this.
 constexpr std::size_t max_pending_bytes = std::size_t{1} << 20U;
@@ -182,6 +184,11 @@ void session::on_client_bytes(std::string_view bytes) {
 void session::on_client_closed() {
     client_eof_ = true;
     client_.peer_closed();
+    constexpr std::string_view terminate{"X\0\0\0\4", 5};
+    if (phase_ == phase::serving && held_.ends_with(terminate)) {
+        linger();
+        return;
+    }
     if (phase_ == phase::serving &&
         (relay_->is_busy() || ticket_ != 0 || cancels_ > 0 || deciding_)) {
         probe_client();
@@ -205,6 +212,36 @@ void session::probe_client() {
     }
 }
 
+/// PostgreSQL does what stands before a Terminate, and nobody has to listen. From here on the
+/// client's socket is not looked at, and nothing is written to it. What takes long is cancelled, as
+/// for any client that has gone.
+void session::linger() {
+    lingering_ = std::make_unique<backend::timer>();
+    lingering_->start(
+        owner_.io().loop,
+        owner_.io().loop.now() + linger_timeout,
+        [](void* self) { static_cast<session*>(self)->finish(); },
+        this
+    );
+    client_.detach();
+    if (server_) {
+        server_->socket.set_reading(true);
+    }
+    note_activity();
+}
+
+/// The end that the client has asked for. Over TLS it is a clean one, never a reset.
+void session::end_politely() {
+    if (std::exchange(lingering_, nullptr)) {
+        client_.attach(owner_.io().loop, *this);
+    }
+    if (client_.tls() != nullptr || client_.has_pending()) {
+        begin_closing();
+    } else {
+        finish();
+    }
+}
+
 void session::client_gone(std::string_view cause) {
     if (phase_ == phase::serving && (relay_->is_busy() || relay_->in_transaction())) {
         log::info(
@@ -219,6 +256,9 @@ void session::client_gone(std::string_view cause) {
 }
 
 bool session::send_to_client(std::string_view bytes) {
+    if (lingering_) {
+        return true;
+    }
     if (client_.write(bytes, owner_.io().scratch)) {
         return true;
     }
@@ -391,7 +431,7 @@ void session::pump(std::string_view fresh) {
     std::size_t at = 0;
     in_pump_ = true;
     while (cancels_ == 0 && ticket_ == 0 && !deciding_ &&
-           client_.pending_bytes() <= max_pending_bytes &&
+           (lingering_ || client_.pending_bytes() <= max_pending_bytes) &&
            !(server_ && server_->socket.has_pending())) {
         const auto taken = relay_->on_client(fresh.substr(at), owner_.to_server, owner_.to_client);
         at += taken;
@@ -402,10 +442,11 @@ void session::pump(std::string_view fresh) {
         }
         if (demand == relay::demand::terminate) {
             in_pump_ = false;
-            if (client_.tls() != nullptr || client_.has_pending()) {
-                begin_closing();  // over TLS: a clean end, never a reset
+            if (relay_->goes_on_alone()) {
+                linger();
+                resume();
             } else {
-                finish();
+                end_politely();
             }
             return;
         }
@@ -524,7 +565,7 @@ bool session::acquire() {
 void session::take(backend::connection_ptr connection) {
     server_ = std::move(connection);
     server_->set_user(this);
-    if (client_.has_pending()) {
+    if (client_.has_pending() && !lingering_) {
         server_->socket.set_reading(false);
     }
     relay_->attach(state_of(*server_), pool_->login_role, owner_.to_server, owner_.to_client);
@@ -563,6 +604,9 @@ bool session::flush() {
     if (!to_server.empty()) {
         server_broken = !server_ || !server_->socket.write(to_server.data(), owner_.io().scratch);
         to_server.clear();
+    }
+    if (lingering_) {
+        to_client.clear();
     }
     if (!to_client.empty()) {
         const bool written = client_.write(to_client.data(), owner_.io().scratch);
@@ -660,7 +704,7 @@ void session::on_server_events(backend::server_connection& connection, std::uint
     // What the client has sent meanwhile comes first: the connection may have been made ready just
     // for that.
     if ((held_.empty() && maybe_release()) || !relay_->is_blocked()) {
-        if (!held_.empty() || !client_.reading() || client_eof_ || draining_) {
+        if (!held_.empty() || !client_.reading() || client_eof_ || lingering_ || draining_) {
             resume();
         }
     }
@@ -684,7 +728,16 @@ void session::resume() {
     if (!held_.empty()) {
         pump({});
     }
-    if (phase_ != phase::serving || !client_.is_open() || should_pause()) {
+    if (phase_ != phase::serving || !client_.is_open()) {
+        return;
+    }
+    if (lingering_) {
+        if (!relay_->goes_on_alone() && held_.empty() && ticket_ == 0 && !deciding_) {
+            end_politely();
+        }
+        return;
+    }
+    if (should_pause()) {
         return;
     }
     if (draining_ && !relay_->is_busy() && !relay_->in_transaction()) {

@@ -72,6 +72,8 @@ private:
     void on_client_bytes(std::string_view bytes);
     void on_client_closed();
     void client_gone(std::string_view cause);
+    void linger();
+    void end_politely();
     [[nodiscard]] bool should_pause() const noexcept;
     void probe_client();
     bool send_to_client(std::string_view bytes);
@@ -138,6 +140,8 @@ private:
     bool was_in_block_ = false;
     bool query_cancelled_ = false;
     std::unique_ptr<counted_names> counted_;
+    /// The client has said Terminate, and what it asked for goes on: until when.
+    std::unique_ptr<backend::timer> lingering_;
     bool has_timeouts_ = false;
 };
 

@@ -3,9 +3,11 @@
 //   due -> under way -> due -> … -> ended        an error, or the last unit, ends it
 #pragma once
 
+#include "parser/lexer.hpp"
 #include "rewrite/units.hpp"
 #include "wire/error_response.hpp"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,12 +30,8 @@ inline wire::report committed_warning(std::size_t committed, std::size_t of) {
 
 class unit_run {
 public:
-    unit_run(std::string_view text, std::vector<rewrite::unit> units)
-        : text_(text), units_(std::move(units)) {
-        for (const auto& each : units_) {
-            statements_ += each.statements;
-        }
-    }
+    unit_run(std::string_view text, parser::verdict_ptr batch, std::vector<rewrite::unit> units)
+        : text_(text), batch_(std::move(batch)), units_(std::move(units)) {}
 
     [[nodiscard]] bool is_due() const noexcept { return due_; }
 
@@ -52,15 +50,22 @@ public:
 
     const rewrite::unit& start_next() noexcept {
         due_ = false;
+        done_in_unit_ = 0;
         return units_[at_++];
     }
 
     /// A statement of the unit under way is done.
     void note_tag(std::string_view tag) noexcept {
+        const auto& all = batch_->statements;
+        const auto& done = all[std::min(present().first + done_in_unit_++, all.size() - 1)];
         ++executed_;
-        rolled_back_ = tag == "ROLLBACK";
-        if (tag == "COMMIT") {  // the block may go on: AND CHAIN
+        // COMMIT and ROLLBACK may go on with another block: AND CHAIN. ROLLBACK TO undoes a part.
+        const bool ends = done.kind == parser::statement_kind::end_block ||
+                          has_word(std::string_view{text_}.substr(done.offset, done.size), "chain");
+        if (tag == "COMMIT") {
             committed_ += std::exchange(executed_, 0);
+        } else if (tag == "ROLLBACK" && ends) {
+            executed_ = 0;
         }
     }
 
@@ -80,8 +85,7 @@ public:
             return true;
         }
         if (status == 'I') {
-            committed_ += rolled_back_ ? 0 : executed_;
-            executed_ = 0;
+            committed_ += std::exchange(executed_, 0);
         }
         due_ = at_ < units_.size();
         return !due_;
@@ -89,18 +93,27 @@ public:
 
     [[nodiscard]] std::size_t committed() const noexcept { return committed_; }
 
-    [[nodiscard]] std::size_t statements() const noexcept { return statements_; }
+    [[nodiscard]] std::size_t statements() const noexcept { return batch_->statements.size(); }
 
 private:
+    static bool has_word(std::string_view sql, std::string_view word) noexcept {
+        parser::lexer tokens{sql};
+        auto t = tokens.next();
+        while (t.kind != parser::token_kind::end && !parser::equals_ignoring_case(t.text, word)) {
+            t = tokens.next();
+        }
+        return t.kind != parser::token_kind::end;
+    }
+
     std::string text_;
+    parser::verdict_ptr batch_;
     std::vector<rewrite::unit> units_;
     std::size_t at_ = 0;
-    std::size_t statements_ = 0;
+    std::size_t done_in_unit_ = 0;
     std::size_t committed_ = 0;
     std::size_t executed_ = 0;  // and not committed yet
     bool due_ = true;
     bool has_lease_ = false;
-    bool rolled_back_ = false;
     bool failed_ = false;
 };
 

@@ -28,26 +28,40 @@ rpc_places find_rpc(const parser::verdict& batch, bool in_block) {
 
 }  // namespace
 
-unit_plan plan_units(const parser::verdict& batch, multi_statement_policy policy, bool in_block) {
-    const auto rpc = find_rpc(batch, in_block);
-    unit_plan plan{.units = {}, .rpc_in_block = rpc.inside};
+unit_plan plan_units(
+    const parser::verdict& batch,
+    multi_statement_policy policy,
+    bool in_block,
+    rpc_in_transaction rpc
+) {
+    const auto found = find_rpc(batch, in_block);
+    unit_plan plan{.units = {}, .rpc_in_block = found.inside};
     const bool several = batch.statements.size() > 1;
     const bool splits = several && !in_block &&
                         (policy == multi_statement_policy::split ||
-                         (policy == multi_statement_policy::split_on_rpc && rpc.outside));
-    if (!splits && !batch.is_ours) {
+                         (policy == multi_statement_policy::split_on_rpc && found.outside));
+    const bool refuses = found.inside && rpc == rpc_in_transaction::refuse;
+    if (!splits && !batch.is_ours && !refuses) {
         return plan;
     }
-    bool block_is_open = false;
+    bool block_is_open = in_block;
     bool may_join = false;  // the next statement belongs to the last unit
-    for (const auto& each : batch.statements) {
+    for (std::size_t i = 0; i < batch.statements.size(); ++i) {
+        const auto& each = batch.statements[i];
         const bool ours = each.kind == statement_kind::signalbox;
-        if (may_join && !ours) {
+        const bool refused = refuses && each.calls_rpc && block_is_open;
+        const bool alone = ours || refused;
+        if (may_join && !alone) {
             plan.units.back().size += each.size;
             ++plan.units.back().statements;
         } else {
             plan.units.push_back(
-                {.offset = each.offset, .size = each.size, .statements = 1, .for_signalbox = ours}
+                {.offset = each.offset,
+                 .size = each.size,
+                 .first = i,
+                 .statements = 1,
+                 .for_signalbox = ours,
+                 .is_refused = refused}
             );
         }
         if (each.kind == statement_kind::begin) {
@@ -55,9 +69,10 @@ unit_plan plan_units(const parser::verdict& batch, multi_statement_policy policy
         } else if (each.kind == statement_kind::end_block) {
             block_is_open = false;
         }
-        may_join = !ours && (!splits || block_is_open);
+        may_join = !alone && (!splits || block_is_open);
     }
-    if (plan.units.size() == 1 && !plan.units.front().for_signalbox) {
+    if (plan.units.size() == 1 && !plan.units.front().for_signalbox &&
+        !plan.units.front().is_refused) {
         plan.units.clear();  // one block is sent as it is
     }
     return plan;

@@ -151,9 +151,11 @@ def test_nothing_more_is_run_for_who_is_gone(clients, gate, ledger, at_the_gate,
 
 
 @pytest.mark.parametrize("way", ["abort", "close"])
-def test_a_client_that_goes_between_units(ledger, between_units, way):
+def test_a_client_that_goes_between_units(box, ledger, between_units, way):
     client, other = between_units
+    since = len(box.log_text())
     getattr(client, way)()
+    box.wait_log("client gone while something was under way", since=since)
     other.query("COMMIT")
     assert other.value("SELECT count(*) FROM ledger") == "1"
     assert ledger() == [1]

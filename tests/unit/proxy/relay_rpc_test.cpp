@@ -175,8 +175,12 @@ TEST_CASE("a block in one Query with a call in it", "[relay][rpc]") {
     world.settings.rpc = GENERATE(rpc_in_transaction::refuse, rpc_in_transaction::allow);
     client.send(query("begin; select rpc_count(); commit"));
     if (world.settings.rpc == rpc_in_transaction::refuse) {
+        CHECK(server.got() == "Query(begin;)");
+        server.reply(complete("BEGIN") + ready('T'));
+        CHECK(server.got() == "Query(REFUSED BY SIGNALBOX)");
+        server.reply(error("42601", "syntax error") + ready('E'));
         CHECK(server.got().empty());
-        CHECK_THAT(client.got(), Catch::StartsWith("ERROR(25001 "));
+        CHECK_THAT(client.got(), Catch::StartsWith("Complete(BEGIN) ERROR(25001 "));
     } else {
         CHECK(server.got() == "Query(begin; select rpc_count(); commit)");
         CHECK(client.got().empty());

@@ -46,6 +46,7 @@ std::string shape(std::string_view letters, multi_statement_policy policy, bool 
         end = unit.offset + unit.size;
         auto part = std::string{letters.substr(unit.offset / 10, unit.size / 10)};
         CHECK(part.size() == unit.statements);
+        CHECK(unit.first == unit.offset / 10);
         if (unit.for_signalbox) {
             CHECK(part == "s");
             part = "S";
@@ -91,6 +92,30 @@ TEST_CASE("a statement of ours cuts the batch whatever the policy", "[rewrite][u
     CHECK(shape("aasa", pass, true) == "aa S a");
     CHECK(shape("basae", multi_statement_policy::split) == "ba S ae");
     CHECK(shape("absaea", multi_statement_policy::split) == "a b S ae a");
+}
+
+TEST_CASE("a call in a block that is refused is a unit of its own", "[rewrite][units]") {
+    const auto plan = plan_units(
+        batch("arbrae"),
+        multi_statement_policy::split_on_rpc,
+        false,
+        rewrite::rpc_in_transaction::refuse
+    );
+    std::string shape;
+    for (const auto& unit : plan.units) {
+        shape += std::to_string(unit.statements) + (unit.is_refused ? "!" : "");
+    }
+    CHECK(
+        shape ==
+        "111"
+        "1!"
+        "2"
+    );
+    const auto alone = plan_units(
+        batch("r"), multi_statement_policy::pass, true, rewrite::rpc_in_transaction::refuse
+    );
+    REQUIRE(alone.units.size() == 1);
+    CHECK(alone.units.front().is_refused);
 }
 
 TEST_CASE("a call in a block is a hazard, one outside is none", "[rewrite][units]") {
