@@ -329,6 +329,7 @@ private:
     [[nodiscard]] parser::backslashes string_style() const noexcept;
     bool is_settled(outbox& to_server);
     void cut(outbox& to_server);
+    void end_copy(outbox& to_server);
     [[nodiscard]] bool splits() const noexcept;
     std::optional<wire::report> on_hazard(outbox& to_client) const;
     void reject(const wire::report& why, request kind, outbox& to_server, outbox& to_client);

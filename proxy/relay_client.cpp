@@ -225,7 +225,13 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
     }
     const bool belongs_to_copy =
         m.type == cm::copy_data || m.type == cm::copy_done || m.type == cm::copy_fail;
-    if (barrier_ && !belongs_to_copy) {
+    if (server_->copy_in && !belongs_to_copy && m.type != cm::sync && m.type != cm::flush) {
+        // It ends the COPY. PostgreSQL drops it then; here it waits for its turn, since the COPY
+        // may have ended before, and the message would not be dropped.
+        end_copy(to_server);
+        return taken::stop;
+    }
+    if (barrier_ && !belongs_to_copy && !server_->copy_in) {
         if (!server_->requests.empty()) {
             stalled_ = true;
             return taken::stop;

@@ -419,7 +419,12 @@ relay::taken relay::during_run(const client_view& m, outbox& to_server) {
         pass(m, to_server);
         return taken::all;
     }
-    // PostgreSQL ends a COPY that is interrupted like this; the message itself waits for its turn.
+    end_copy(to_server);
+    return taken::stop;
+}
+
+/// As PostgreSQL ends a COPY that a message interrupts; the message waits for its turn.
+void relay::end_copy(outbox& to_server) {
     wire::message_writer{to_server.copied(), cm::copy_fail}.cstring(
         "unexpected message during COPY from stdin"
     );

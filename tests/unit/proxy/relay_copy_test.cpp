@@ -229,3 +229,34 @@ TEST_CASE("a simple Query ends the batch that had no Sync", "[proxy][relay]") {
     CHECK(client.got() == "ParseComplete Complete(SELECT 1) Ready(I)");
     CHECK(server.is_idle());
 }
+
+// A client that gives up a COPY like this waited for ever: the server drops the Query together with
+// the COPY, and the ledger had an entry for it.
+TEST_CASE("a Query instead of COPY's data fails the COPY, and is run", "[proxy][relay][copy]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("copy t from stdin"));
+    server.reply(copy_in());
+    server.got();
+    client.send(query("select 1"));
+    server.reply(error("57014", "COPY failed") + ready());
+    CHECK(server.got() == "CopyFail Query(select 1)");
+    server.reply(complete("SELECT 1") + ready());
+    CHECK(client.got() == "CopyIn ERROR(57014 COPY failed) Ready(I) Complete(SELECT 1) Ready(I)");
+    CHECK(server.is_idle());
+}
+
+// The Sync was held back until the COPY would end, and what ends the COPY is behind it.
+TEST_CASE("a Sync inside a COPY that names wait for", "[proxy][relay][copy]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("copy t from stdin; deallocate all"));
+    server.reply(copy_in());
+    client.send(sync_message() + copy_done());
+    CHECK(server.got() == "Query(copy t from stdin; deallocate all) Sync CopyDone");
+    server.reply(complete("COPY 0") + complete("DEALLOCATE ALL") + ready());
+    CHECK(client.got() == "CopyIn Complete(COPY 0) Complete(DEALLOCATE ALL) Ready(I)");
+    CHECK(server.is_idle());
+}
