@@ -460,8 +460,7 @@ private:
     bool begun_ = false;          // BEGIN stands in the batch under way
     bool cut_due_ = false;        // an RPC call has been executed: a Sync goes before what follows
     std::uint32_t executed_ = 0;  // Execute messages since the last Sync or cut
-    std::uint32_t cut_executed_ = 0;  // … before the cut that is under way
-    std::uint32_t committed_ = 0;     // by cuts of the batch under way
+    commit_count commits_;  // of the batch whose replies are coming
     bool unnamed_sticks_ = false;     // the unnamed statement is too large to be kept here
     demand demand_ = demand::nothing;
     open_question undecided_;

@@ -261,6 +261,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
             server_->requests.push(request::function_call);
             ++server_->batch;
             open_batch_ = false;
+            executed_ = 0;
             suspect_ = true;  // it can be any function
             hidden_ = hidden_ || renames();
             pass(m, to_server);
@@ -283,6 +284,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
 /// The request that meets the news of a failure: it is answered here and reaches no server.
 relay::taken relay::on_failed(const client_view& m, outbox& to_client) {
     wire::write_error_response(to_client.copied(), *trouble_->lost);
+    after_error(to_client);
     trouble_->lost.reset();
     if (m.type == cm::query || m.type == cm::function_call || m.type == cm::sync) {
         write_ready('I', to_client);

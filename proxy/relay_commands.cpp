@@ -49,7 +49,8 @@ void relay::run_own_unit(std::string_view sql, outbox& to_server, outbox& to_cli
         write_command_rows(out, reply, 0, 0);
     }
     wire::write_command_complete(out, reply.tag);
-    statements_->run->note_tag(reply.tag);
+    statements_->run->end_statement();
+    commits_.note_completed(reply.tag);
     end_unit(status(), to_client);
 }
 
@@ -206,6 +207,9 @@ void relay::execute_own(
         wire::write_empty(out, sm::portal_suspended);
     } else {
         wire::write_command_complete(out, reply.tag);
+        commits_.note_split();
+        commits_.note_completed(reply.tag);
+        commits_.note_status(status());
     }
 }
 

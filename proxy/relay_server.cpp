@@ -511,8 +511,9 @@ void relay::settle(outbox& to_client) {
             rare().names.confirm_close(d->client_name);
             wire::write_command_complete(out, "DEALLOCATE");
             if (is_running()) {
-                statements_->run->note_tag("DEALLOCATE");
+                statements_->run->end_statement();
             }
+            commits_.note_completed("DEALLOCATE");
             tell_ready(s.status, to_client);
         } else if (d->is_close) {
             rare().names.confirm_close(d->client_name);
@@ -559,9 +560,7 @@ void relay::on_copy_in() {
 void relay::on_tag(std::string_view tag) {
     auto& s = *server_;
     const auto is = [tag](std::string_view word) { return tag.starts_with(word); };
-    if (is_running()) {
-        statements_->run->note_tag(tag);
-    }
+    commits_.note_completed(tag, is_running() && statements_->run->end_statement());
     const bool forgets = is("DISCARD ALL") || is("DEALLOCATE ALL");
     if (is("RESET") || is("DISCARD ALL")) {
         reset_seen_ = true;
@@ -662,17 +661,13 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     q.pop();
     if (kind == request::cut) {
         cutting_ = false;
-        const auto executed = std::exchange(cut_executed_, 0);
-        committed_ += status == 'I' && !skip_locally_ ? executed : 0;
+        commits_.note_status(status);
         settle(to_client);
         return true;
     }
     if (kind == request::sync && swallowed) {
         settle(to_client);
         return true;
-    }
-    if (kind == request::sync) {
-        committed_ = 0;
     }
     if (statements_ && q.empty()) {
         statements_->rpc_closed.clear();
@@ -741,6 +736,7 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     if (is_running()) {
         end_unit(status, to_client);
     } else {
+        commits_.start();
         tell_heard(status, to_client);
         to_client.pass(whole);
     }

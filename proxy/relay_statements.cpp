@@ -126,7 +126,8 @@ void relay::cut(outbox& to_server) {
     if (statements_) {
         statements_->rpc_portals.clear();
     }
-    cut_executed_ = std::exchange(executed_, 0);
+    executed_ = 0;
+    commits_.note_split();
 }
 
 relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& to_client) {
@@ -277,7 +278,10 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
     if (plan.units.empty()) {
         return std::nullopt;
     }
-    statements().run = std::make_unique<unit_run>(sql, found, std::move(plan.units));
+    statements().run = std::make_unique<unit_run>(
+        sql, found, std::move(plan.units), commits_.committed()
+    );
+    commits_.note_split();
     drop(m);
     return taken::all;
 }
@@ -430,7 +434,6 @@ void relay::end_copy(outbox& to_server) {
     );
     server_->copy_in = false;
     stalled_ = true;
-    return taken::stop;
 }
 
 void relay::send_unit(outbox& to_server, outbox& to_client) {
@@ -460,7 +463,8 @@ void relay::tell_ready(char status, outbox& to_client) {
 }
 
 void relay::end_unit(char status, outbox& to_client) {
-    if (statements_->run->end_unit(status)) {
+    commits_.note_status(status);
+    if (statements_->run->end_unit()) {
         statements_->run.reset();
         write_ready(status, to_client);
     }
@@ -468,18 +472,15 @@ void relay::end_unit(char status, outbox& to_client) {
 
 /// The client has been told of an error: what of its batch stays is said directly behind it.
 void relay::after_error(outbox& to_client) {
-    if (is_running()) {
-        auto& run = *statements_->run;
-        if (!run.has_failed() && run.committed() > 0) {
-            wire::write_notice_response(
-                to_client.copied(), committed_warning(run.committed(), run.statements())
-            );
-        }
-        run.fail();
-    } else if (committed_ > 0) {
+    commits_.note_error();
+    if (const auto committed = commits_.take_news(); committed > 0) {
         wire::write_notice_response(
-            to_client.copied(), committed_warning(std::exchange(committed_, 0), 0)
+            to_client.copied(),
+            committed_warning(committed, is_running() ? statements_->run->statements() : 0)
         );
+    }
+    if (is_running()) {
+        statements_->run->fail();
     }
 }
 

@@ -1,4 +1,5 @@
-// A batch on its way: its units, which of them has been sent, and what has been committed.
+// A batch on its way: its units, which of them has been sent, and what of a batch has been
+// committed.
 //
 //   due -> under way -> due -> … -> ended        an error, or the last unit, ends it
 #pragma once
@@ -28,10 +29,71 @@ inline wire::report committed_warning(std::size_t committed, std::size_t of) {
         .hint = {}};
 }
 
+/// How many statements of the client's batch are committed, by what the server has answered.
+class commit_count {
+public:
+    /// The next batch begins.
+    void start() noexcept { *this = {}; }
+
+    /// The batch is not one transaction: what is committed is worth a word.
+    void note_split() noexcept { is_split_ = true; }
+
+    /// `ends_block`: the statement is known to end its block, also where another one follows at
+    /// once. Else a ROLLBACK with COMMIT behind it is taken to have gone to a savepoint.
+    void note_completed(std::string_view tag, bool ends_block = false) noexcept {
+        if (tag == "BEGIN" || tag == "START TRANSACTION") {
+            open_ -= std::exchange(rolled_back_, 0);
+        }
+        ++open_;
+        if (tag == "ROLLBACK" && ends_block) {
+            open_ = 0;
+        } else if (tag == "ROLLBACK") {
+            rolled_back_ = open_;
+        } else if (tag == "COMMIT") {
+            rolled_back_ = 0;
+            commit();
+        }
+    }
+
+    void note_error() noexcept { open_ = rolled_back_ = 0; }
+
+    /// The server's, or that of a statement which was carried out here.
+    void note_status(char status) noexcept {
+        if (status == 'I') {
+            commit();
+        }
+        rolled_back_ = 0;
+    }
+
+    /// To be told now: not again. 0: nothing.
+    [[nodiscard]] std::size_t take_news() noexcept {
+        return is_split_ ? std::exchange(committed_, 0) : 0;
+    }
+
+    [[nodiscard]] std::size_t committed() const noexcept { return committed_; }
+
+private:
+    void commit() noexcept {
+        committed_ += open_ - rolled_back_;
+        open_ = rolled_back_ = 0;
+    }
+
+    std::size_t committed_ = 0;
+    std::size_t open_ = 0;         // completed, and their transaction has not ended
+    std::size_t rolled_back_ = 0;  // of these, before a ROLLBACK that may end the transaction
+    bool is_split_ = false;
+};
+
 class unit_run {
 public:
-    unit_run(std::string_view text, parser::verdict_ptr batch, std::vector<rewrite::unit> units)
-        : text_(text), batch_(std::move(batch)), units_(std::move(units)) {}
+    /// `before`: statements of the batch that came before the text.
+    unit_run(
+        std::string_view text,
+        parser::verdict_ptr batch,
+        std::vector<rewrite::unit> units,
+        std::size_t before
+    )
+        : text_(text), batch_(std::move(batch)), units_(std::move(units)), before_(before) {}
 
     [[nodiscard]] bool is_due() const noexcept { return due_; }
 
@@ -54,46 +116,30 @@ public:
         return units_[at_++];
     }
 
-    /// A statement of the unit under way is done.
-    void note_tag(std::string_view tag) noexcept {
+    /// A statement of the unit under way is done. Whether it ends its block, also where AND CHAIN
+    /// opens another.
+    bool end_statement() noexcept {
         const auto& all = batch_->statements;
         const auto& done = all[std::min(present().first + done_in_unit_++, all.size() - 1)];
-        ++executed_;
-        // COMMIT and ROLLBACK may go on with another block: AND CHAIN. ROLLBACK TO undoes a part.
-        const bool ends = done.kind == parser::statement_kind::end_block ||
-                          has_word(std::string_view{text_}.substr(done.offset, done.size), "chain");
-        if (tag == "COMMIT") {
-            committed_ += std::exchange(executed_, 0);
-        } else if (tag == "ROLLBACK" && ends) {
-            executed_ = 0;
-        }
+        return done.kind == parser::statement_kind::end_block ||
+               has_word(std::string_view{text_}.substr(done.offset, done.size), "chain");
     }
 
     void fail() noexcept { failed_ = true; }
-
-    [[nodiscard]] bool has_failed() const noexcept { return failed_; }
 
     /// A server connection has been taken for the next unit: it is not to be given back before.
     void note_lease() noexcept { has_lease_ = true; }
 
     [[nodiscard]] bool has_lease() const noexcept { return has_lease_; }
 
-    /// The unit under way has ended with this transaction status. True: it was the last one.
-    bool end_unit(char status) noexcept {
+    /// The unit under way has ended. True: it was the last one.
+    bool end_unit() noexcept {
         has_lease_ = false;
-        if (failed_) {
-            return true;
-        }
-        if (status == 'I') {
-            committed_ += std::exchange(executed_, 0);
-        }
-        due_ = at_ < units_.size();
+        due_ = !failed_ && at_ < units_.size();
         return !due_;
     }
 
-    [[nodiscard]] std::size_t committed() const noexcept { return committed_; }
-
-    [[nodiscard]] std::size_t statements() const noexcept { return batch_->statements.size(); }
+    [[nodiscard]] std::size_t statements() const noexcept { return before_ + batch_->statements.size(); }
 
 private:
     static bool has_word(std::string_view sql, std::string_view word) noexcept {
@@ -110,8 +156,7 @@ private:
     std::vector<rewrite::unit> units_;
     std::size_t at_ = 0;
     std::size_t done_in_unit_ = 0;
-    std::size_t committed_ = 0;
-    std::size_t executed_ = 0;  // and not committed yet
+    std::size_t before_ = 0;
     bool due_ = true;
     bool has_lease_ = false;
     bool failed_ = false;

@@ -162,3 +162,38 @@ TEST_CASE("a name of ours cannot be given twice", "[relay][commands]") {
     client.send(parse("s", "select 1") + sync_message());
     CHECK(client.got() == "ERROR(42P05 prepared statement \"s\" already exists) Ready(I)");
 }
+
+TEST_CASE("in a pipeline it counts as committed", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& client = world.add_client();
+    client.send(
+        parse("", "alter connection main set (port 1)") + bind_to("", "") + execute() +
+        parse("", "drop connection bad") + bind_to("", "") + execute() + sync_message()
+    );
+    CHECK_THAT(
+        client.got(),
+        Catch::EndsWith("WARNING(01000 1 statement of this batch had been committed before the "
+                        "error) Ready(I)")
+    );
+}
+
+// Without a split, the statements before one of ours are one Query, with transactions of its own.
+TEST_CASE("what COMMIT and ROLLBACK leave in a batch is counted", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    const bool to_savepoint = GENERATE(false, true);
+    client.send(query(
+        to_savepoint ? "begin; insert 1; rollback to a; commit; drop connection bad"
+                     : "begin; insert 1; rollback; insert 2; drop connection bad"
+    ));
+    server.reply(
+        complete("BEGIN") + complete("INSERT 0 1") + complete("ROLLBACK") +
+        complete(to_savepoint ? "COMMIT" : "INSERT 0 1") + ready()
+    );
+    const std::string count = to_savepoint ? "4 statements" : "1 statement";
+    CHECK_THAT(
+        client.got(),
+        Catch::Contains("WARNING(01000 " + count + " of this batch had been committed")
+    );
+}

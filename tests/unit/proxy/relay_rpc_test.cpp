@@ -186,3 +186,65 @@ TEST_CASE("a block in one Query with a call in it", "[relay][rpc]") {
         CHECK(client.got().empty());
     }
 }
+
+// The count was kept when the batch ended otherwise than by the server's answer to a Sync, and told
+// behind the next batch's error.
+TEST_CASE("what a batch has committed is not told of the next", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    SECTION("a Query ends it") {
+        client.send(statement("select 1") + query("select rpc_count()"));
+        server.reply(statement_reply("SELECT 1") + ready());
+        server.reply(complete("SELECT 1") + ready());
+    }
+    SECTION("its Sync needs no server") {
+        client.send(statement("select 1"));
+        client.send(parse("", "show connections"));
+        server.reply(statement_reply("SELECT 1") + ready());
+        client.send(sync_message());
+    }
+    CHECK(server.is_idle());
+    client.got();
+    client.send(query("fail"));
+    server.reply(error("42601", "no") + ready());
+    CHECK(client.got() == "ERROR(42601 no) Ready(I)");
+}
+
+TEST_CASE("what was rolled back before a cut was not committed", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(
+        statement("select 1") + statement("rollback") + statement("select rpc_count()") +
+        sync_message()
+    );
+    server.reply(
+        statement_reply("SELECT 1") + statement_reply("ROLLBACK") + parse_complete() + ready()
+    );
+    client.got();
+    server.reply(bind_complete() + error("22012", "no") + ready());
+    CHECK(client.got() == "BindComplete ERROR(22012 no) Ready(I)");
+}
+
+TEST_CASE("no server for the rest of a pipeline: what stays is said", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    auto& other = world.add_client();
+    client.send(statement("select rpc_count()") + flush());
+    client.send(parse("", "show connections"));
+    server.reply(statement_reply("SELECT 1") + ready());
+    CHECK(server.is_idle());
+    other.send(query("begin"));
+    client.send(parse("", "select 2"));
+    CHECK(client.waits);
+    client.got();
+    client.fail_wait();
+    client.send(sync_message());
+    CHECK(
+        client.got() ==
+        "ERROR(53300 none free) "
+        "WARNING(01000 1 statement of this batch had been committed before the error) Ready(I)"
+    );
+}
