@@ -212,7 +212,9 @@ bool relay::on_server_message(
             // After a RESET what counts is the value once the startup packet's is back:
             // sync_reported() tells it.
             const bool told_later = reset_seen_ && !startup_->empty();
-            if (!swallowed && !told_later) {
+            // A Sync of ours ends what the client has done.
+            const bool of_client = !swallowed || kind == request::cut || kind == request::sync;
+            if (of_client && !told_later) {
                 to_client.pass(whole);
                 reported_ = s.reported;
             }

@@ -248,3 +248,12 @@ TEST_CASE("no server for the rest of a pipeline: what stays is said", "[relay][r
         "WARNING(01000 1 statement of this batch had been committed before the error) Ready(I)"
     );
 }
+
+TEST_CASE("a parameter that changes before a cut is told", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(statement("set datestyle = y") + bind_to("", "") + parse("", "show connections"));
+    server.reply(statement_reply("SET") + bind_complete() + status("datestyle", "y") + ready());
+    CHECK_THAT(client.got(), Catch::Contains("Status(datestyle=y)"));
+}
