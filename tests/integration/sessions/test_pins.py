@@ -30,6 +30,12 @@ CAUSES = {
         "DROP TABLE pin_into",
         "SELECT to_regclass('pg_temp.pin_into') IS NOT NULL",
     ),
+    "temporary_statistics": Cause(
+        "CREATE STATISTICS pg_temp.pin_statistics ON id, note FROM things",
+        "ALTER STATISTICS pg_temp.pin_statistics SET STATISTICS 10",
+        "DROP STATISTICS pg_temp.pin_statistics",
+        "SELECT count(*) > 0 FROM pg_statistic_ext WHERE stxnamespace = pg_my_temp_schema()",
+    ),
     "hold_cursor": Cause(
         "DECLARE pin_cursor CURSOR WITH HOLD FOR SELECT generate_series(1, 1000)",
         "FETCH 1 FROM pin_cursor",
