@@ -322,6 +322,7 @@ private:
     decision look_at_query(const client_view& m, outbox& to_server, outbox& to_client);
     decision look_at_parse(const client_view& m, outbox& to_server, outbox& to_client);
     decision look_at_bind(const client_view& m, outbox& to_server, outbox& to_client);
+    [[nodiscard]] bool may_call_rpc(std::string_view name) const;
     void look_at_execute(const client_view& m);
     parser::verdict_ptr decide(std::string_view sql);
     void keep_verdict(std::string_view sql, parser::verdict_ptr found);

@@ -538,6 +538,10 @@ void relay::on_copy_in() {
         if (kind == request::local) {
             break;
         }
+        if (kind == request::cut) {
+            s.sync_in_copy = true;
+            cutting_ = false;
+        }
         if (kind == request::sync) {
             s.sync_in_copy = true;
             if (std::exchange(barrier_, false)) {
@@ -549,7 +553,7 @@ void relay::on_copy_in() {
             s.copy_in = false;
             break;
         }
-        if (kind != request::sync) {
+        if (kind != request::sync && kind != request::cut) {
             s.doubtful = true;
             break;
         }

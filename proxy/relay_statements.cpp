@@ -189,8 +189,8 @@ relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& 
 
 /// The name is free for another statement, unless the server skips what frees it.
 void relay::forget_rpc(std::string_view name) {
-    if (!statements_) {
-        return;
+    if (!statements_ || renames()) {
+        return;  // where names are followed, what a name stands for decides: may_call_rpc()
     }
     auto& known = statements_->rpc_statements;
     if (const auto it = known.find(name); it != known.end()) {
@@ -222,7 +222,9 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
     }
     if (statements_) {  // a simple Query drops the unnamed statement
         statements_->own_statements.erase("");
-        statements_->rpc_statements.erase("");
+        if (!renames()) {
+            statements_->rpc_statements.erase("");
+        }
     }
     auto sql = m.body();
     if (sql.ends_with('\0')) {
@@ -321,7 +323,7 @@ relay::decision relay::look_at_parse(const client_view& m, outbox& to_server, ou
         statements_->own_statements.erase(own);
     }
     // A named statement that is there already stays what it is: the server refuses another.
-    if (!calls_rpc && p->name.empty()) {
+    if (!calls_rpc && p->name.empty() && !renames()) {
         statements_->rpc_statements.erase("");
     }
     return std::nullopt;
@@ -333,7 +335,7 @@ relay::decision relay::look_at_bind(const client_view& m, outbox& to_server, out
         return std::nullopt;
     }
     std::erase(statements_->rpc_portals, names->portal);  // the portal is a new one
-    if (!statements_->rpc_statements.contains(names->statement)) {
+    if (!may_call_rpc(names->statement)) {
         return std::nullopt;
     }
     // Whether it stands in a transaction block is known when everything before it is answered.
@@ -356,6 +358,32 @@ relay::decision relay::look_at_bind(const client_view& m, outbox& to_server, out
         statements_->rpc_portals.emplace_back(names->portal);
     }
     return std::nullopt;
+}
+
+/// Names of RPC calls are kept beyond their Close, since that may fail. Where names are followed,
+/// what this one stands for decides.
+bool relay::may_call_rpc(std::string_view name) const {
+    if (!statements_->rpc_statements.contains(name)) {
+        return false;
+    }
+    if (!renames() || (name.empty() && unnamed_sticks_)) {
+        return true;
+    }
+    const auto held = rare_ && !name.empty() ? rare_->names.find(name) : nullptr;
+    std::string_view sql;
+    if (held) {
+        sql = held->tail;
+    } else if (name.empty() && rare_ && unnamed_token_ != 0) {
+        sql = rare_->unnamed_tail;
+    } else {
+        return false;
+    }
+    sql = sql.substr(0, sql.find('\0'));
+    if (!settings_.rules->needs_decision(sql)) {
+        return false;
+    }
+    const auto known = settings_.verdicts->find(sql);
+    return !known || known->calls_rpc;
 }
 
 void relay::look_at_execute(const client_view& m) {

@@ -257,3 +257,65 @@ TEST_CASE("a parameter that changes before a cut is told", "[relay][rpc]") {
     server.reply(statement_reply("SET") + bind_complete() + status("datestyle", "y") + ready());
     CHECK_THAT(client.got(), Catch::Contains("Status(datestyle=y)"));
 }
+
+// The portal that the call had was taken for a call's when it was bound anew, and what stands
+// behind the call was cut into transactions of a statement each.
+TEST_CASE("only the call itself is cut out", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(
+        statement("select rpc_count()") + statement("select 1") + statement("select 2") +
+        sync_message()
+    );
+    server.got();
+    server.reply(statement_reply("SELECT 1") + ready());
+    CHECK(
+        server.got() == "Parse(,select 1) Bind(,) Execute() Parse(,select 2) Bind(,) Execute() Sync"
+    );
+}
+
+TEST_CASE("a name that was a call's is not one when it is prepared anew", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("p", "select rpc_count()") + sync_message());
+    server.reply(parse_complete() + ready());
+    client.send(close('S', "p") + parse("p", "select 1") + sync_message());
+    server.reply(parse_complete() + ready());
+    server.got();
+    client.send(statement("select 2") + bind_to("", "p") + execute() + sync_message());
+    CHECK(server.got() == "Parse(,select 2) Bind(,) Execute() Bind(,signalbox_2) Execute() Sync");
+}
+
+// A Parse that the server skips leaves the unnamed statement what it was.
+TEST_CASE("the unnamed statement stays a call where its Parse was skipped", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("", "select rpc_count()") + sync_message());
+    server.reply(parse_complete() + ready());
+    client.send(parse("a", "fail") + parse("", "select 1") + sync_message());
+    server.reply(error("42601", "no") + ready());
+    server.got();
+    client.send(
+        parse("b", "select 2") + bind_to("", "b") + execute() + bind_to("", "") + execute()
+    );
+    CHECK_THAT(server.got(), Catch::EndsWith("Execute() Sync"));
+}
+
+// Its Sync is the COPY's to ignore: the client waited for the end of the cut for ever.
+TEST_CASE("a cut behind a COPY that has begun", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(statement("copy t from stdin") + parse("", "show connections"));
+    CHECK(server.got() == "Parse(,copy t from stdin) Bind(,) Execute() Sync");
+    server.reply(parse_complete() + bind_complete() + copy_in());
+    CHECK_THAT(server.got(), Catch::StartsWith("CopyFail"));
+    server.reply(error("57014", "COPY failed"));
+    client.send(sync_message());
+    CHECK(server.got() == "Sync");
+    server.reply(ready());
+    CHECK(client.got() == "ParseComplete BindComplete CopyIn ERROR(57014 COPY failed) Ready(I)");
+}
