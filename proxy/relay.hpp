@@ -276,7 +276,7 @@ private:
         /// Prepared statements and portals that are addressed to Signalbox: the name, its SQL.
         std::map<std::string, std::string, std::less<>> own_statements;
         std::map<std::string, own_portal, std::less<>> own_portals;
-        /// Names of prepared statements that call an RPC function. A name stays until it is closed.
+        /// Names of prepared statements that call an RPC function, or did.
         std::set<std::string, std::less<>> rpc_statements;
         std::vector<std::string> rpc_portals;  // bound since the last Sync
         std::vector<std::string> rpc_closed;   // in the batch under way
@@ -420,6 +420,7 @@ private:
     void finish_batch(char status, outbox& to_client, outbox& to_server);
     bool finish_inspection(outbox& to_client);
     void write_ready(char status, outbox& to_client);
+    void end_batch(char status) noexcept;
     void tell_heard(char status, outbox& to_client);
     bool change_channels();
     [[nodiscard]] const std::vector<std::string>& channels() const noexcept;

@@ -185,9 +185,6 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
     }
     if (m.type == cm::sync && statements_) {
         statements_->rpc_portals.clear();
-        if (status() == 'I') {
-            statements_->own_portals.clear();  // they end with the implicit transaction
-        }
     }
     if (server_ == nullptr) {
         switch (m.type) {

@@ -54,7 +54,7 @@ void relay::hear(std::string_view message, std::uint64_t epoch, outbox& to_clien
 
 /// Between transactions, what was heard meanwhile comes first.
 void relay::write_ready(char status, outbox& to_client) {
-    commits_.start();
+    end_batch(status);
     tell_heard(status, to_client);
     wire::write_ready_for_query(to_client.copied(), status);
 }

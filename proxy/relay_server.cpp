@@ -571,6 +571,11 @@ void relay::on_tag(std::string_view tag) {
     if (is("RESET") || is("DISCARD ALL")) {
         reset_seen_ = true;
     }
+    if (forgets && statements_) {
+        std::erase_if(statements_->own_statements, [](const auto& each) {
+            return !each.first.empty();
+        });
+    }
     if (!renames()) {
         return;
     }
@@ -742,12 +747,20 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     if (is_running()) {
         end_unit(status, to_client);
     } else {
-        commits_.start();
+        end_batch(status);
         tell_heard(status, to_client);
         to_client.pass(whole);
     }
     settle(to_client);
     return true;
+}
+
+/// The client is told that its batch has ended.
+void relay::end_batch(char status) noexcept {
+    commits_.start();
+    if (status == 'I' && statements_) {
+        statements_->own_portals.clear();  // they end with the transaction
+    }
 }
 
 /// All that the client asked for is done. Before it is told so, the server is asked for what state

@@ -197,3 +197,43 @@ TEST_CASE("what COMMIT and ROLLBACK leave in a batch is counted", "[relay][comma
         Catch::Contains("WARNING(01000 " + count + " of this batch had been committed")
     );
 }
+
+TEST_CASE("DEALLOCATE ALL and DISCARD ALL forget statements of ours", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("s", "show connections") + sync_message());
+    client.send(query("deallocate all"));
+    server.reply(complete("DEALLOCATE ALL") + ready());
+    client.got();
+    client.send(parse("s", "show connections") + sync_message());
+    CHECK(client.got() == "ParseComplete Ready(I)");
+}
+
+TEST_CASE("a portal of ours ends with its transaction", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("begin"));
+    server.reply(complete("BEGIN") + ready('T'));
+    client.send(parse("", "show connections") + bind_to("p", "") + sync_message());
+    server.got();
+    server.reply(ready('T'));
+    client.send(query("commit"));
+    server.reply(complete("COMMIT") + ready());
+    server.got();
+    client.send(execute("p") + sync_message());
+    CHECK(server.got() == "Execute(p) Sync");
+}
+
+TEST_CASE("an unnamed statement of ours takes the place of the server's", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("", "select 1") + sync_message());
+    server.reply(parse_complete() + ready());
+    client.send(parse("", "show connections") + close('S', "") + sync_message());
+    server.got();
+    client.send(bind_to("", "") + sync_message());
+    CHECK(server.got() == "Close(S ) Bind(,) Sync");
+}
