@@ -458,12 +458,12 @@ private:
     bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded
     char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to
     bool channels_due_ = false;
-    bool cutting_ = false;        // a cut is under way: what follows waits for its end
-    bool begun_ = false;          // BEGIN stands in the batch under way
-    bool cut_due_ = false;        // an RPC call has been executed: a Sync goes before what follows
-    std::uint32_t executed_ = 0;  // Execute messages since the last Sync or cut
-    commit_count commits_;  // of the batch whose replies are coming
-    bool unnamed_sticks_ = false;     // the unnamed statement is too large to be kept here
+    bool cutting_ = false;         // a cut is under way: what follows waits for its end
+    bool begun_ = false;           // BEGIN stands in the batch under way
+    bool cut_due_ = false;         // an RPC call has been executed: a Sync goes before what follows
+    std::uint32_t executed_ = 0;   // Execute messages since the last Sync or cut
+    commit_count commits_;         // of the batch whose replies are coming
+    bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
     demand demand_ = demand::nothing;
     open_question undecided_;
     std::unique_ptr<trouble> trouble_;

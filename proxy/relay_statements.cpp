@@ -280,9 +280,8 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
     if (plan.units.empty()) {
         return std::nullopt;
     }
-    statements().run = std::make_unique<unit_run>(
-        sql, found, std::move(plan.units), commits_.committed()
-    );
+    statements().run =
+        std::make_unique<unit_run>(sql, found, std::move(plan.units), commits_.committed());
     commits_.note_split();
     drop(m);
     return taken::all;

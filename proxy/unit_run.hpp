@@ -139,7 +139,9 @@ public:
         return !due_;
     }
 
-    [[nodiscard]] std::size_t statements() const noexcept { return before_ + batch_->statements.size(); }
+    [[nodiscard]] std::size_t statements() const noexcept {
+        return before_ + batch_->statements.size();
+    }
 
 private:
     static bool has_word(std::string_view sql, std::string_view word) noexcept {

@@ -7,6 +7,22 @@ from harness.postgres import ROLES
 from policies import SCHEMA, config
 
 
+# Long lists of cases that walk the same paths: the sanitizer builds leave them out.
+LONG_LISTS = {
+    "test_batch_differential",
+    "test_batches_of_clients",
+    "test_hidden_state",
+    "test_random_batches",
+    "test_rpc_names",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in LONG_LISTS:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def schema(pg):
     pg.admin(SCHEMA)
