@@ -1,10 +1,9 @@
 #include "rewrite/hidden_state.hpp"
 
-#include "parser/lexer.hpp"
+#include "parser/names.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 namespace signalbox::rewrite {
 namespace {
@@ -82,12 +81,9 @@ bool is_one_of(const std::array<std::string_view, N>& words, std::string_view wo
     });
 }
 
-std::string folded(std::string_view word) {
-    std::string name{word};
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
-        return static_cast<char>(std::tolower(c));
-    });
-    return name;
+/// U&"…" can spell anything, with an escape character of its own.
+bool is_unicode_name(const token& t) noexcept {
+    return t.kind == token_kind::quoted_identifier && !t.text.starts_with('"');
 }
 
 /// The tokens of an SQL text, with the two before the present one.
@@ -274,21 +270,14 @@ bool hidden_state_rules::is_risky_body(std::string_view text) const {
     while (!at.at_end()) {
         const auto before = at.before();
         const auto t = at.step();
-        if (t.kind == token_kind::quoted_identifier && t.text.starts_with("\"")) {
-            if (risky_.contains(t.text.substr(1, t.text.size() >= 2 ? t.text.size() - 2 : 0))) {
-                return true;
-            }
+        if (!parser::is_name(t)) {
             continue;
         }
-        if (t.kind == token_kind::quoted_identifier) {
-            return true;  // U&"…" can spell anything
-        }
-        if (t.kind != token_kind::word) {
-            continue;
-        }
-        if (is_one_of(risky_words, t.text) ||
-            (equals_ignoring_case(t.text, "set") && begins_statement(before)) ||
-            (writes_ && is_one_of(write_words, t.text)) || risky_.contains(folded(t.text))) {
+        const bool is_word = t.kind == token_kind::word;
+        if (is_unicode_name(t) || risky_.contains(parser::folded_name(t)) ||
+            (is_word && is_one_of(risky_words, t.text)) ||
+            (is_word && writes_ && is_one_of(write_words, t.text)) ||
+            (is_word && equals_ignoring_case(t.text, "set") && begins_statement(before))) {
             return true;
         }
     }
@@ -319,23 +308,15 @@ bool hidden_state_rules::may_make_state(std::string_view sql) const {
         if (is_word && writes_ && is_one_of(write_words, t.text)) {
             return true;
         }
-        if (at.now().text != "(" || (!is_word && t.kind != token_kind::quoted_identifier)) {
+        if (at.now().text != "(" || !parser::is_name(t) ||
+            equals_ignoring_case(before, "into") ||  // INSERT INTO t (…)
+            (is_word && is_one_of(no_functions, t.text))) {
             continue;
         }
-        if (!is_word) {
-            if (equals_ignoring_case(before, "into")) {
-                continue;  // INSERT INTO "t" (…)
-            }
-            const auto name = t.text.substr(1, t.text.size() >= 2 ? t.text.size() - 2 : 0);
-            if (!t.text.starts_with("\"") || !known_.contains(name) || risky_.contains(name)) {
-                return true;
-            }
-            continue;
+        if (is_unicode_name(t)) {
+            return true;
         }
-        if (equals_ignoring_case(before, "into") || is_one_of(no_functions, t.text)) {
-            continue;
-        }
-        const auto name = folded(t.text);
+        const auto name = parser::folded_name(t);
         if (!known_.contains(name) || risky_.contains(name)) {
             return true;
         }
