@@ -23,6 +23,7 @@ pool_group::pool_group(std::string name, std::size_t workers) : name_(std::move(
 void pool_group::configure(pool_settings settings, std::shared_ptr<const server_target> target) {
     const std::lock_guard lock{mutex_};
     settings_ = settings;
+    lifetime_.store(settings.lifetime, std::memory_order_relaxed);
     const bool same = target_ && target_->database == target->database &&
                       target_->user == target->user && *target_->connection == *target->connection;
     if (target_ && !same) {
@@ -206,23 +207,12 @@ void pool::deliver(connection_ptr connection, std::uint64_t id) {
 }
 
 void pool::release(connection_ptr connection) {
-    const auto lifetime = [this] {
-        const std::lock_guard lock{group_->mutex_};
-        return group_->settings_.lifetime;
-    };
-    if (!is_usable(*connection)) {
+    const auto lifetime = group_->lifetime_.load(std::memory_order_relaxed);
+    const bool is_old =
+        lifetime.count() > 0 && io_.loop.now() - connection->connected_at > lifetime;
+    if (is_old || !is_usable(*connection)) {
         discard(std::move(connection));
         return;
-    }
-    // The lifetime is looked up under the lock at most once a second per connection.
-    if (io_.loop.now() - connection->connected_at > std::chrono::seconds{1} &&
-        io_.loop.now() - connection->lifetime_checked > std::chrono::seconds{1}) {
-        connection->lifetime_checked = io_.loop.now();
-        const auto limit = lifetime();
-        if (limit.count() > 0 && io_.loop.now() - connection->connected_at > limit) {
-            discard(std::move(connection));
-            return;
-        }
     }
     push_idle(std::move(connection));
     if (group_->waiting_.load() != 0) {

@@ -111,6 +111,8 @@ private:
     std::atomic<std::size_t> waiting_{0};
     std::atomic<std::uint64_t> generation_{1};
     std::atomic<bool> down_{false};
+    /// Of settings_, for every return of a connection: no lock there.
+    std::atomic<std::chrono::milliseconds> lifetime_{pool_settings{}.lifetime};
 
     mutable std::mutex mutex_;  // everything below
     pool_settings settings_;

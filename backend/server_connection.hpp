@@ -120,7 +120,6 @@ public:
     std::uint64_t generation = 0;
     time_point connected_at;
     time_point idle_since;
-    time_point lifetime_checked;
     int cancels_in_flight = 0;
 
     [[nodiscard]] const server_target& target() const noexcept { return *target_; }

@@ -21,6 +21,7 @@ ROUTES = {
     "queue": {"pool_size": 1, "query_wait_timeout": "400ms"},
     "fair": {"pool_size": 1},
     "short_lives": {"pool_size": 2, "server_lifetime": "500ms"},
+    "single_use": {"pool_size": 2, "server_lifetime": "1ms"},
     "short_idles": {"pool_size": 3, "server_idle_timeout": "500ms"},
 }
 
@@ -197,6 +198,14 @@ def test_server_lifetime(box):
     for _ in range(8):
         assert client.value("SELECT pg_backend_pid() FROM pg_sleep(0.1)") == pid
     client.query("COMMIT")
+    client.terminate()
+
+
+def test_a_short_server_lifetime_counts_with_every_return(box):
+    """It was looked at once a second at most."""
+    client = box.raw("single_use")
+    pids = [client.value("SELECT pg_backend_pid() FROM pg_sleep(0.01)") for _ in range(10)]
+    assert len(set(pids)) == 10, pids
     client.terminate()
 
 
