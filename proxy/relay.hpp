@@ -412,6 +412,7 @@ private:
     void abandon_batch();
     void confirm_unnamed(std::uint64_t token);
     void forget_unnamed() noexcept;
+    void drop_unnamed() noexcept;
     void restore_unnamed();
     void drop_entry(ledger_entry& entry, bool skipped);
     void on_tag(std::string_view tag);

@@ -81,9 +81,7 @@ relay::taken relay::parse_own(
         return taken::all;
     }
     if (p.name.empty()) {
-        forget_unnamed();
-        unnamed_token_ = 0;
-        unnamed_sticks_ = false;
+        drop_unnamed();
     }
     statements().own_statements.insert_or_assign(std::string{p.name}, std::string{p.text});
     wire::write_empty(to_client.copied(), sm::parse_complete);

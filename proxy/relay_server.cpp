@@ -672,6 +672,7 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     q.pop();
     if (kind == request::cut) {
         cutting_ = false;
+        commits_.note_split();
         commits_.note_status(status);
         settle(to_client);
         return true;

@@ -127,7 +127,6 @@ void relay::cut(outbox& to_server) {
         statements_->rpc_portals.clear();
     }
     executed_ = 0;
-    commits_.note_split();
 }
 
 relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& to_client) {
@@ -252,6 +251,7 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
         drop(m);
         return taken::all;
     }
+    drop_unnamed();  // also where the server hears nothing of the Query
     if (refused) {
         reject(
             {.severity = "ERROR",
@@ -452,6 +452,13 @@ relay::taken relay::during_run(const client_view& m, outbox& to_server) {
     }
     end_copy(to_server);
     return taken::stop;
+}
+
+/// The client's unnamed statement is gone.
+void relay::drop_unnamed() noexcept {
+    forget_unnamed();
+    unnamed_token_ = 0;
+    unnamed_sticks_ = false;
 }
 
 /// As PostgreSQL ends a COPY that a message interrupts; the message waits for its turn.

@@ -237,3 +237,15 @@ TEST_CASE("an unnamed statement of ours takes the place of the server's", "[rela
     client.send(bind_to("", "") + sync_message());
     CHECK(server.got() == "Close(S ) Bind(,) Sync");
 }
+
+TEST_CASE("a Query of ours drops the unnamed statement", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("", "select 1") + sync_message());
+    server.reply(parse_complete() + ready());
+    server.got();
+    client.send(query("show connections"));
+    client.send(bind_to("", "") + sync_message());
+    CHECK(server.got() == "Close(S ) Bind(,) Sync");
+}

@@ -319,3 +319,19 @@ TEST_CASE("a cut behind a COPY that has begun", "[relay][rpc]") {
     server.reply(ready());
     CHECK(client.got() == "ParseComplete BindComplete CopyIn ERROR(57014 COPY failed) Ready(I)");
 }
+
+// The end of the batch before came when the cut had been sent, and took the news of it away.
+TEST_CASE("what stays is said behind a batch that was pipelined", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("select 1") + statement("select 2") + parse("", "drop connection bad"));
+    client.send(bind_to("", "") + execute() + sync_message());
+    server.reply(complete("SELECT 1") + ready());
+    server.reply(statement_reply("SELECT 1") + ready());
+    CHECK_THAT(
+        client.got(),
+        Catch::EndsWith("WARNING(01000 1 statement of this batch had been committed before the "
+                        "error) Ready(I)")
+    );
+}
