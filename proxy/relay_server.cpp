@@ -544,8 +544,10 @@ void relay::on_copy_in() {
         }
         if (kind == request::sync) {
             s.sync_in_copy = true;
-            if (std::exchange(barrier_, false)) {
-                barrier_at_sync_ = true;  // the Sync that counts is still to come
+            // The Sync that counts is still to come; a Query behind has a barrier of its own.
+            const std::size_t of_both = is_batch_end(q.front().kind) ? 2 : 1;
+            if (q.batches() == of_both && std::exchange(barrier_, false)) {
+                barrier_at_sync_ = true;
             }
         }
         q.erase(1);

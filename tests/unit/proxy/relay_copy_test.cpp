@@ -260,3 +260,19 @@ TEST_CASE("a Sync inside a COPY that names wait for", "[proxy][relay][copy]") {
     CHECK(client.got() == "CopyIn Complete(COPY 0) Complete(DEALLOCATE ALL) Ready(I)");
     CHECK(server.is_idle());
 }
+
+// The wait for the Query's end was taken for the Sync's, and what came next was sent at once.
+TEST_CASE("a Sync inside COPY in does not end the wait for a Query behind it", "[proxy][relay]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(
+        query("copy t from stdin") + sync_message() + copy_done() + query("deallocate all") +
+        query("select 1")
+    );
+    server.got();
+    server.reply(copy_in() + complete("COPY 0") + ready());
+    CHECK(server.got().empty());
+    server.reply(complete("DEALLOCATE ALL") + ready());
+    CHECK(server.got() == "Query(select 1)");
+}
