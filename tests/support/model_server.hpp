@@ -3,13 +3,15 @@
 //
 // What is modelled: simple and extended queries, portals, the skipping after an error, transaction
 // blocks, COPY, prepared statements by protocol and by SQL, run-time parameters with their
-// transactional life, LISTEN, advisory locks. The same client bytes given to one model directly and
-// to others through relays must get the same replies.
+// transactional life, LISTEN and NOTIFY, advisory locks, rows that commit or not. A Query with
+// several statements is one implicit transaction. The same client bytes given to one model directly
+// and to others through relays must get the same replies.
 //
 //   select X | rows N | show NAME | set [local] NAME = X | reset NAME | reset all | discard all |
 //   deallocate NAME|all prepare NAME as … | execute NAME | begin | commit | rollback | copy in |
 //   copy out | listen X | unlisten * select pg_advisory_lock(X) | select pg_advisory_unlock_all() |
-//   create table X () | fail (an error when it is run)
+//   create table X () | insert X | notify CHANNEL PAYLOAD | fail (an error when it is run) |
+//   select rpc() | select hidden() (makes state that nothing shows)
 // and the statements that Signalbox itself sends. Everything else is a syntax error.
 #pragma once
 
@@ -31,8 +33,17 @@ class model_server {
 public:
     using settings = std::map<std::string, std::string>;
 
-    /// `startup`: what the startup packet has set.
-    explicit model_server(settings startup = {}) : startup_(std::move(startup)) {
+    /// What has been notified, by a transaction that has committed.
+    struct notified {
+        std::uint32_t process_id = 0;
+        std::string channel;
+        std::string payload;
+    };
+
+    /// `startup`: what the startup packet has set. `separate_names`: SQL's PREPARE and EXECUTE do
+    /// not see the names that the protocol has given, nor these them, as behind a pool.
+    explicit model_server(settings startup = {}, bool separate_names = false)
+        : startup_(std::move(startup)), separate_names_(separate_names) {
         for (const auto* name : {"application_name", "datestyle"}) {
             reported_[name] = value_of(name);
         }
@@ -49,6 +60,80 @@ public:
     bool is_copying() const noexcept { return copy_ != copy::none; }
 
     bool in_block() const noexcept { return status_ != 'I'; }
+
+    char transaction_status() const noexcept { return status_; }
+
+    bool is_skipping() const noexcept { return skipping_; }
+
+    /// Statements of transactions that have committed since start_count().
+    std::size_t committed_statements() const noexcept { return committed_statements_; }
+
+    void start_count() noexcept {
+        committed_statements_ = 0;
+        statements_under_way_ = 0;
+    }
+
+    /// A statement that somebody else has carried out in its place.
+    void note_statement() {
+        ++statements_under_way_;
+        if (status_ == 'I' && !implicit_) {
+            end_transaction(true);
+        }
+    }
+
+    /// A Sync of somebody else's: the implicit transaction ends; no ReadyForQuery.
+    std::string cut() {
+        if (status_ == 'I') {
+            end_transaction(true);
+        }
+        implicit_ = false;
+        tell_notified();
+        return std::exchange(out_, {});
+    }
+
+    /// Somebody else has raised an error.
+    void fail_block() {
+        if (status_ == 'T') {
+            status_ = 'E';
+        }
+    }
+
+    /// The text of a statement that the protocol has prepared; empty: there is none.
+    std::string statement_text(std::string_view name) const {
+        const auto it = statements_.find(std::string{name});
+        return it == statements_.end() ? std::string{} : it->second.text;
+    }
+
+    bool has_statement(std::string_view name) const {
+        return statements_.contains(std::string{name});
+    }
+
+    void forget_unnamed() { statements_.erase(""); }
+
+    /// Has DEALLOCATE ALL or DISCARD ALL succeeded since the last call?
+    bool take_forgot() noexcept { return std::exchange(forgot_, false); }
+
+    /// What `insert` has left, in order of the commits.
+    const std::vector<std::string>& rows() const noexcept { return rows_; }
+
+    /// Every `insert` that was executed, whatever became of it.
+    const std::vector<std::string>& inserted() const noexcept { return inserted_; }
+
+    std::uint32_t process_id = 1;
+
+    std::vector<notified> take_notified() { return std::exchange(notified_, {}); }
+
+    /// Another server process has notified.
+    void hear(const notified& what) {
+        if (listening_.contains(what.channel)) {
+            heard_.push_back(what);
+        }
+    }
+
+    bool has_hidden_state() const noexcept { return hidden_; }
+
+    /// As rewrite::tidy_sql().
+    void tidy() noexcept { hidden_ = false; }
 
     /// Extended messages have been run, and no Sync or Query behind them.
     bool has_open_batch() const noexcept { return implicit_; }
@@ -144,12 +229,14 @@ private:
                 return;
             case 'c':
                 out_ += complete("COPY " + std::to_string(copied_));
+                ++statements_under_way_;
                 if (std::exchange(copy_, copy::none) == copy::simple) {
-                    ready_for_query();
+                    run_batch();
                 }
                 return;
             default: {
                 const bool simple = std::exchange(copy_, copy::none) == copy::simple;
+                batch_.clear();
                 fail({"57014", "COPY from stdin failed"});
                 if (simple) {
                     ready_for_query();
@@ -170,28 +257,44 @@ private:
             ready_for_query();
             return;
         }
-        // Only Signalbox's own statements come in batches.
-        std::size_t at = 0;
-        while (at < text.size()) {
+        batch_.clear();
+        for (std::size_t at = 0; at < text.size();) {
             const auto end = std::min(text.find(';', at), text.size());
-            const auto one = trimmed(text.substr(at, end - at));
+            if (const auto one = trimmed(text.substr(at, end - at)); !one.empty()) {
+                batch_.emplace_back(one);
+            }
             at = end + 1;
-            if (one.empty()) {
-                continue;
+        }
+        several_ = batch_.size() > 1;
+        for (const auto& one : batch_) {
+            if (!is_known(one)) {  // the text is parsed as a whole
+                fail({"42601", "syntax error"});
+                batch_.clear();
+                break;
             }
-            portal whole{std::string{one}};
+        }
+        run_batch();
+    }
+
+    /// The statements of a Query that are left.
+    void run_batch() {
+        while (!batch_.empty()) {
+            const auto one = batch_.front();
+            batch_.erase(batch_.begin());
+            portal whole{one};
+            outcome failed;
             if (status_ == 'E' && !ends_block(one)) {
-                fail(aborted());
-                break;
+                failed = aborted();
+            } else {
+                if (has_rows(one)) {
+                    out_ += columns({"v"});
+                }
+                failed = run(whole, 0, copy::simple);
             }
-            if (has_rows(one)) {
-                out_ += columns({"v"});
-            }
-            if (const auto failed = run(whole, 0, copy::simple)) {
+            if (failed) {
                 fail(*failed);
-                break;
-            }
-            if (is_copying()) {
+                batch_.clear();
+            } else if (is_copying()) {
                 return;
             }
         }
@@ -268,7 +371,9 @@ private:
                 const char kind = static_cast<char>(in.u8());
                 const std::string name{in.cstring()};
                 if (kind == 'S') {
-                    statements_.erase(name);
+                    if (statements_.erase(name) == 0 && !name.empty()) {
+                        statements_.erase(sql_name(name));
+                    }
                 } else {
                     portals_.erase(name);
                 }
@@ -301,6 +406,17 @@ private:
 
     /// Runs a statement, and answers up to its CommandComplete.
     outcome run(portal& what, std::uint32_t limit, copy how) {
+        const auto text_before = what.text;
+        const bool ends = ends_block(text_before);
+        statements_under_way_ += ends ? 1 : 0;  // it counts with what it ends
+        auto failed = run_uncounted(what, limit, how);
+        if (!failed && !ends && !is_copying() && !std::exchange(suspended_, false)) {
+            ++statements_under_way_;
+        }
+        return failed;
+    }
+
+    outcome run_uncounted(portal& what, std::uint32_t limit, copy how) {
         const std::string_view text = what.text;
         if (what.done && !has_rows(text)) {
             return failure{"55000", "portal cannot be run"};
@@ -338,6 +454,19 @@ private:
             out_ += copy_in();
         } else if (text == "copy out") {
             out_ += copy_out() + copy_data("a") + copy_data("b") + copy_done() + complete("COPY 2");
+        } else if (text.starts_with("insert ")) {
+            inserted_.emplace_back(after("insert"));
+            rows_under_way_.emplace_back(after("insert"));
+            out_ += complete("INSERT 0 1");
+        } else if (text.starts_with("notify ")) {
+            const auto rest = after("notify");
+            const auto space = std::min(rest.find(' '), rest.size());
+            notified_under_way_.push_back(
+                {process_id,
+                 std::string{rest.substr(0, space)},
+                 std::string{trimmed(rest.substr(space))}}
+            );
+            out_ += complete("NOTIFY");
         } else if (text == "discard all") {
             return discard_all();
         } else if (text.starts_with("set local ")) {
@@ -364,7 +493,7 @@ private:
             if (name == "all") {
                 forget_statements();
                 out_ += complete("DEALLOCATE ALL");
-            } else if (name.empty() || statements_.erase(name) == 0) {
+            } else if (name.empty() || (statements_.erase(name) == 0 && statements_.erase(sql_name(name)) == 0)) {
                 return missing_statement(name);
             } else {
                 out_ += complete("DEALLOCATE");
@@ -373,10 +502,10 @@ private:
             const auto rest = after("prepare");
             const auto as = rest.find(" as ");
             const std::string name{rest.substr(0, as)};
-            if (statements_.contains(name)) {
+            if (statements_.contains(sql_name(name))) {
                 return failure{"42P05", "prepared statement \"" + name + "\" already exists"};
             }
-            statements_[name] = {std::string{trimmed(rest.substr(as + 4))}, true};
+            statements_[sql_name(name)] = {std::string{trimmed(rest.substr(as + 4))}, true};
             out_ += complete("PREPARE");
         } else if (text.starts_with("listen ")) {
             listening_.insert(std::string{after("listen")});
@@ -405,16 +534,20 @@ private:
                 rows.push_back(row({std::to_string(i)}));
             }
         } else if (text.starts_with("execute ")) {
-            const auto* const held = find_statement(trimmed(text.substr(8)));
-            if (held == nullptr) {
-                return missing_statement(trimmed(text.substr(8)));
+            const std::string name{trimmed(text.substr(8))};
+            const auto held = statements_.find(sql_name(name));
+            if (held == statements_.end()) {
+                return missing_statement(name);
             }
-            portal inner{held->text};
-            return run(inner, 0, copy::extended);
+            portal inner{held->second.text};
+            return run_uncounted(inner, 0, copy::extended);
         } else if (text.starts_with("SELECT 'set', s.name::text")) {
             rows = inspection(text);
         } else if (text.starts_with("SELECT pg_catalog.set_config")) {
             own_settings(text);
+            rows.push_back(row({""}));
+        } else if (text == "select hidden()") {
+            hidden_ = true;
             rows.push_back(row({""}));
         } else if (text.starts_with("select pg_advisory_lock(")) {
             if (!what.done) {
@@ -435,6 +568,7 @@ private:
         }
         if (limit != 0 && sent == limit) {
             out_ += suspended();
+            suspended_ = true;
         } else {
             out_ += complete(tag == "SHOW" ? tag : tag + " " + std::to_string(sent));
         }
@@ -442,7 +576,7 @@ private:
     }
 
     outcome discard_all() {
-        if (status_ != 'I') {
+        if (status_ != 'I' || several_) {
             return failure{"25001", "DISCARD ALL cannot run inside a transaction block"};
         }
         session_.clear();
@@ -563,6 +697,8 @@ private:
               "LISTEN ",
               "unlisten ",
               "UNLISTEN ",
+              "insert ",
+              "notify ",
               "create "}) {
             if (text.starts_with(word)) {
                 return true;
@@ -581,8 +717,16 @@ private:
     }
 
     const statement* find_statement(std::string_view name) const {
-        const auto it = statements_.find(std::string{name});
+        auto it = statements_.find(std::string{name});
+        if (it == statements_.end() && !name.empty()) {
+            it = statements_.find(sql_name(name));
+        }
         return it == statements_.end() ? nullptr : &it->second;
+    }
+
+    /// Under which SQL's PREPARE keeps a name.
+    std::string sql_name(std::string_view name) const {
+        return (separate_names_ ? "\1" : "") + std::string{name};
     }
 
     static failure missing_statement(std::string_view name) {
@@ -597,6 +741,7 @@ private:
     void forget_statements() {
         const auto unnamed = statements_.extract("");
         statements_.clear();
+        forgot_ = true;
         if (!unnamed.empty()) {
             statements_[""] = unnamed.mapped();
         }
@@ -611,10 +756,22 @@ private:
     }
 
     void end_transaction(bool committed) {
-        if (!committed) {
+        if (committed) {
+            committed_statements_ += statements_under_way_;
+            rows_.insert(rows_.end(), rows_under_way_.begin(), rows_under_way_.end());
+            for (auto& each : notified_under_way_) {
+                if (listening_.contains(each.channel)) {
+                    heard_.push_back(each);
+                }
+                notified_.push_back(std::move(each));
+            }
+        } else {
             session_ = saved_;
             listening_ = saved_listening_;
         }
+        statements_under_way_ = 0;
+        rows_under_way_.clear();
+        notified_under_way_.clear();
         local_.clear();
         portals_.clear();
         status_ = 'I';
@@ -636,6 +793,8 @@ private:
             end_transaction(true);
         }
         implicit_ = false;
+        several_ = false;
+        tell_notified();
         for (auto& [name, told] : reported_) {
             if (const auto now = value_of(name); now != told) {
                 told = now;
@@ -645,7 +804,16 @@ private:
         out_ += ready(status_);
     }
 
+    void tell_notified() {
+        if (status_ == 'I') {
+            for (const auto& each : std::exchange(heard_, {})) {
+                out_ += notification(each.process_id, each.channel, each.payload);
+            }
+        }
+    }
+
     settings startup_;
+    bool separate_names_;
     settings session_;
     settings local_;
     settings saved_;
@@ -660,6 +828,19 @@ private:
     bool skipping_ = false;
     copy copy_ = copy::none;
     std::size_t copied_ = 0;
+    std::vector<std::string> batch_;  // of a Query: the statements that are left
+    bool several_ = false;
+    std::size_t committed_statements_ = 0;
+    std::size_t statements_under_way_ = 0;
+    std::vector<std::string> rows_;
+    std::vector<std::string> rows_under_way_;
+    std::vector<std::string> inserted_;
+    std::vector<notified> notified_;  // to be told to the other processes
+    std::vector<notified> notified_under_way_;
+    std::vector<notified> heard_;  // to be told between transactions
+    bool suspended_ = false;
+    bool hidden_ = false;
+    bool forgot_ = false;
     std::string out_;
 };
 

@@ -10,7 +10,7 @@
 #include "tests/support/messages.hpp"
 
 #include <algorithm>
-#include <deque>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -99,7 +99,10 @@ public:
     }
 
     /// Tries again where something was waited for.
-    void resume() { pump(); }
+    void resume() {
+        waits = false;
+        pump();
+    }
 
     proxy::relay relay;
     test_server* server = nullptr;
@@ -186,6 +189,8 @@ public:
     test_commands commands;
     bool hold_channels = false;      // new channels are not confirmed by themselves
     std::vector<test_server*> idle;  // the most recently used last
+    /// A server connection is given back; `may_hide_state`: the worker would clean it.
+    std::function<void(test_server&, bool may_hide_state)> on_release;
 
 private:
     std::vector<std::unique_ptr<test_server>> servers_;
@@ -320,10 +325,14 @@ inline void test_client::maybe_release() {
     if (!server->state.requests.empty() || server->state.status != 'I') {
         throw std::logic_error("released while something was under way");
     }
+    const bool may_hide_state = relay.may_hide_state();
     const auto* const state = relay.detach();
     if (state->doubtful || state->tainted) {
         server->lost = true;  // closed
     } else {
+        if (world_.on_release) {
+            world_.on_release(*server, may_hide_state);
+        }
         world_.idle.push_back(server);
     }
     server->holder = nullptr;
