@@ -2,6 +2,7 @@
 
 #include "proxy/relay.hpp"
 #include "proxy/worker.hpp"
+#include "wire/error_response.hpp"
 #include "wire/limits.hpp"
 #include "wire/messages.hpp"
 
@@ -81,7 +82,11 @@ bool cleaner::on_bytes(std::string_view bytes) {
         const auto body = std::string_view{input_}.substr(at + wire::header_bytes, length - 4);
         at += length + 1;
         if (type == sm::error_response) {
-            return false;
+            const auto said = wire::parse_report(body);
+            if (!said || said->is_fatal()) {
+                return false;
+            }
+            refused_ = true;
         }
         if (type == sm::data_row && on_row_) {
             row fields;
@@ -109,7 +114,7 @@ bool cleaner::on_bytes(std::string_view bytes) {
     }
     input_.erase(0, at);
     if (ready_left_ == 0) {
-        finish(input_.empty());
+        finish(input_.empty() && !refused_);
     }
     return true;
 }

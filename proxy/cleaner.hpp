@@ -26,6 +26,9 @@ public:
     /// Both before start().
     void on_done(std::function<void(bool clean)> done) { done_ = std::move(done); }
 
+    /// The server has refused a query; the connection is in step all the same.
+    [[nodiscard]] bool was_refused() const noexcept { return refused_; }
+
     void on_row(std::function<void(const row&)> take) { on_row_ = std::move(take); }
 
     void start();
@@ -47,6 +50,7 @@ private:
     std::string input_;
     std::size_t ready_left_ = 0;
     bool finished_ = false;
+    bool refused_ = false;
 };
 
 }  // namespace signalbox::proxy

@@ -145,6 +145,13 @@ public:
         return has_unit_due() && !statements_->run->next().for_signalbox;
     }
 
+    /// The client has asked to cancel what runs: of a batch, the rest is not run.
+    void note_cancel() noexcept {
+        if (is_running()) {
+            statements_->run->cancel();
+        }
+    }
+
     void send_unit(outbox& to_server, outbox& to_client);
 
     /// The session listens to other channels: take_new_channels() are to be listened to for it, and

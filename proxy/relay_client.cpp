@@ -223,10 +223,13 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
     const bool belongs_to_copy =
         m.type == cm::copy_data || m.type == cm::copy_done || m.type == cm::copy_fail;
     if (server_->copy_in && !belongs_to_copy && m.type != cm::sync && m.type != cm::flush) {
-        // It ends the COPY. PostgreSQL drops it then; here it waits for its turn, since the COPY
-        // may have ended before, and the message would not be dropped.
-        end_copy(to_server);
-        return taken::stop;
+        // PostgreSQL ends the COPY with an error, and drops the message: no reply of its own comes.
+        // Where the COPY had just ended by itself, the message is run and its replies pass; on this
+        // doubt the connection is not used again.
+        server_->copy_in = false;
+        server_->doubtful = true;
+        pass(m, to_server);
+        return taken::all;
     }
     if (barrier_ && !belongs_to_copy && !server_->copy_in) {
         if (!server_->requests.empty()) {

@@ -61,9 +61,19 @@ void relay::write_ready(char status, outbox& to_client) {
 
 void relay::tell_heard(char status, outbox& to_client) {
     if (status == 'I' && rare_ && !rare_->heard.empty()) {
-        for (const auto& each : std::exchange(rare_->heard, {})) {
-            to_client.copied() += each;
+        // Of the session's own, the server connection may still bring the first copy.
+        const bool more_comes = server_ != nullptr && !server_->requests.empty();
+        std::vector<std::string> kept;
+        for (auto& each : std::exchange(rare_->heard, {})) {
+            const auto said =
+                wire::parse_notification(std::string_view{each}.substr(wire::header_bytes));
+            if (more_comes && said && said->process_id == server_->process_id) {
+                kept.push_back(std::move(each));
+            } else {
+                to_client.copied() += each;
+            }
         }
+        rare_->heard = std::move(kept);
     }
 }
 

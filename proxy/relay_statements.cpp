@@ -498,6 +498,17 @@ void relay::tell_ready(char status, outbox& to_client) {
 
 void relay::end_unit(char status, outbox& to_client) {
     commits_.note_status(status);
+    if (status == 'I' && statements_->run->is_cancelled()) {
+        wire::write_error_response(
+            to_client.copied(),
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::query_canceled},
+             .message = "canceling statement due to user request",
+             .detail = {},
+             .hint = {}}
+        );
+        after_error(to_client);
+    }
     if (statements_->run->end_unit()) {
         statements_->run.reset();
         write_ready(status, to_client);

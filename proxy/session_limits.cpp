@@ -278,6 +278,7 @@ bool session::cancel_statement(std::function<void()> finished) {
     if (!server_ || !relay_->is_busy()) {
         return false;
     }
+    relay_->note_cancel();
     ++cancels_;
     owner_.cancel(*server_, [&owner = owner_, id = id_, finished = std::move(finished)] {
         if (auto* const self = owner.find_session(id); self != nullptr) {

@@ -127,6 +127,13 @@ public:
 
     void fail() noexcept { failed_ = true; }
 
+    /// A cancel may arrive between two units, where nothing runs: then it is for the next one.
+    void cancel() noexcept { cancelled_ = true; }
+
+    [[nodiscard]] bool is_cancelled() const noexcept {
+        return cancelled_ && !failed_ && at_ < units_.size();
+    }
+
     /// A server connection has been taken for the next unit: it is not to be given back before.
     void note_lease() noexcept { has_lease_ = true; }
 
@@ -162,6 +169,7 @@ private:
     bool due_ = true;
     bool has_lease_ = false;
     bool failed_ = false;
+    bool cancelled_ = false;
 };
 
 }  // namespace signalbox::proxy

@@ -17,6 +17,8 @@ constexpr std::size_t max_profiles = 1024;
 /// it costs no more than a fiftieth of a connection.
 constexpr auto least_look_interval = std::chrono::milliseconds{1500};
 constexpr int look_share = 50;
+/// A server that does not answer the question (an older one) is asked less often.
+constexpr auto refused_look_interval = std::chrono::seconds{60};
 
 std::uint64_t key_of(wire::backend_key_data key) noexcept {
     return std::uint64_t{key.process_id} << 32U | key.secret;
@@ -338,10 +340,10 @@ void worker::run_errand(
     raw->on_done([this, raw, done = std::move(done)](bool clean) mutable {
         const auto node = cleaners_.extract(raw);
         auto cleaned = raw->take();
-        if (clean) {
+        if (clean || raw->was_refused()) {
             on_adopted(*cleaned);
         }
-        done(clean, std::move(cleaned));
+        done(clean, raw->was_refused(), std::move(cleaned));
         stop_if_empty();
     });
     cleaners_.emplace(raw, std::move(made));
@@ -357,7 +359,7 @@ void worker::clean(backend::connection_ptr connection, pool_entry& pool, bool di
         std::move(connection),
         std::move(queries),
         {},
-        [&pool, discard_all](bool clean, backend::connection_ptr cleaned) {
+        [&pool, discard_all](bool clean, bool /*refused*/, backend::connection_ptr cleaned) {
             if (!clean) {
                 pool.pool->discard(std::move(cleaned));
                 return;
@@ -384,7 +386,9 @@ void worker::release(backend::connection_ptr connection, pool_entry& pool, bool 
                 // The first row is pg_advisory_unlock_all()'s.
                 *leftovers = ++rows > 1 && !row.empty();
             },
-            [this, &pool, leftovers](bool clean, backend::connection_ptr cleaned) {
+            [this,
+             &pool,
+             leftovers](bool clean, bool /*refused*/, backend::connection_ptr cleaned) {
                 if (!clean || *leftovers) {
                     pool.pool->discard(std::move(cleaned));
                     return;
@@ -423,11 +427,17 @@ void worker::look_at_catalogs(backend::connection_ptr connection, pool_entry& po
          found,
          started = loop_.now(),
          ddl = environment_.statements.registry().ddl_seen(
-         )](bool clean, backend::connection_ptr back) {
+         )](bool clean, bool refused, backend::connection_ptr back) {
             const auto pause = (loop_.now() - started) * look_share;
             watch->next_look =
                 loop_.now() + (pause > least_look_interval ? pause : least_look_interval);
-            if (!clean) {
+            if (refused) {
+                // Nothing is known: everything is cleaned behind. It is not asked again soon.
+                watch->looking = false;
+                watch->ddl = ddl;
+                watch->next_look = loop_.now() + refused_look_interval;
+                pool.pool->release(std::move(back));
+            } else if (!clean) {
                 watch->looking = false;
                 pool.pool->discard(std::move(back));
             } else if (*found != watch->fingerprint || watch->rules->is_empty()) {
@@ -455,13 +465,20 @@ void worker::learn_catalogs(
                 rules->learn(row[0].value_or(""), row[1].value_or(""), row[2].value_or(""));
             }
         },
-        [&pool,
+        [this,
+         &pool,
          watch,
          rules,
          fingerprint = std::move(fingerprint),
          ddl = environment_.statements.registry().ddl_seen(
-         )](bool clean, backend::connection_ptr back) {
+         )](bool clean, bool refused, backend::connection_ptr back) {
             watch->looking = false;
+            if (refused) {
+                watch->ddl = ddl;
+                watch->next_look = loop_.now() + refused_look_interval;
+                pool.pool->release(std::move(back));
+                return;
+            }
             if (!clean) {
                 pool.pool->discard(std::move(back));
                 return;

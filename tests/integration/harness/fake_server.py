@@ -136,6 +136,8 @@ class FakeSession(RawClient):
             self.status = b"T"
         elif word in ("COMMIT", "ROLLBACK", "END"):
             self.status = b"I"
+        if "pg_prepared_statements" in text:  # what Signalbox asks when it cleans: nothing is left
+            return self._description(text) + messages.command_complete("SELECT 0")
         if word in ("SELECT", "SHOW"):
             head = self._description(text) if with_description else b""
             return head + messages.data_row("x") + messages.command_complete("SELECT 1")

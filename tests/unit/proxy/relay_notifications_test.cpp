@@ -122,6 +122,18 @@ TEST_CASE("the shared connection may hear a session's own first", "[relay][liste
     CHECK(world.client.got() == "Notification(c,mine)");
 }
 
+TEST_CASE("an early copy of a session's own waits for the last reply", "[relay][listen]") {
+    listening_world world{SIGNALBOX_CHUNKS};
+    world.listen("LISTEN", row({"LISTEN", "c", ""}));
+    world.client.got();
+    world.client.send(query("select 1") + query("notify c"));
+    world.client.hear(notification(own_process, "c", "mine"));
+    world.server.reply(complete("SELECT 1") + ready());
+    CHECK(world.client.got() == "Complete(SELECT 1) Ready(I)");
+    world.server.reply(complete("NOTIFY") + notification(own_process, "c", "mine") + ready());
+    CHECK(world.client.got() == "Complete(NOTIFY) Notification(c,mine) Ready(I)");
+}
+
 TEST_CASE("what the shared connection has missed is not waited for", "[relay][listen]") {
     listening_world world{SIGNALBOX_CHUNKS};
     world.listen("LISTEN", row({"LISTEN", "c", ""}));

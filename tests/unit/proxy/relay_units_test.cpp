@@ -302,6 +302,23 @@ TEST_CASE("a server that is lost in a batch", "[relay][units]") {
     CHECK(next.got() == "Query(select 1)");
 }
 
+TEST_CASE("a cancel that finds nothing running ends the batch", "[relay][units]") {
+    split_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("insert 1; insert 2"));
+    server.reply(complete("INSERT 0 1"));
+    client.relay.note_cancel();
+    server.got();
+    server.reply(ready());
+    CHECK(server.got().empty());
+    CHECK(
+        client.got() ==
+        "Complete(INSERT 0 1) ERROR(57014 canceling statement due to user request) "
+        "WARNING(01000 1 statement of this batch had been committed before the error) Ready(I)"
+    );
+}
+
 TEST_CASE("no server connection for a later unit", "[relay][units]") {
     split_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
