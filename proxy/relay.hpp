@@ -431,6 +431,7 @@ private:
     void end_batch(char status) noexcept;
     void tell_heard(char status, outbox& to_client);
     bool change_channels();
+    [[nodiscard]] bool listens_to(std::string_view message) const;
     [[nodiscard]] const std::vector<std::string>& channels() const noexcept;
     void on_direct_notification(std::string_view whole, std::string_view body, outbox& out);
     void settle(outbox& to_client);

@@ -35,12 +35,21 @@ void relay::on_direct_notification(std::string_view whole, std::string_view body
     }
 }
 
+bool relay::listens_to(std::string_view message) const {
+    const auto said = wire::parse_notification(message.substr(wire::header_bytes));
+    const auto& known = channels();
+    return said && std::binary_search(known.begin(), known.end(), said->channel);
+}
+
 void relay::hear(std::string_view message, std::uint64_t epoch, outbox& to_client) {
     auto& r = rare();
     if (r.heard_epoch != 0 && r.heard_epoch != epoch) {
         r.told.clear();  // what was told then may never be heard again
     }
     r.heard_epoch = epoch;
+    if (!listens_to(message)) {
+        return;  // the shared connection does not know yet that the session has left the channel
+    }
     if (const auto own = std::find(r.told.begin(), r.told.end(), message); own != r.told.end()) {
         r.told.erase(own);
         return;
@@ -67,6 +76,9 @@ void relay::tell_heard(char status, outbox& to_client) {
         for (auto& each : std::exchange(rare_->heard, {})) {
             const auto said =
                 wire::parse_notification(std::string_view{each}.substr(wire::header_bytes));
+            if (!listens_to(each)) {
+                continue;
+            }
             if (more_comes && said && said->process_id == server_->process_id) {
                 kept.push_back(std::move(each));
             } else {

@@ -13,6 +13,7 @@
 namespace signalbox::proxy {
 namespace {
 
+constexpr std::string_view terminate_message{"X\0\0\0\4", 5};
 constexpr auto closing_timeout = std::chrono::seconds{2};
 /// What a client has asked for before its Terminate may take this long behind it.
 constexpr auto linger_timeout = std::chrono::seconds{5};
@@ -109,6 +110,10 @@ void session::on_events(std::uint32_t events) {
             client_gone("connection reset by the client");
             return;
         }
+        if (phase_ == phase::serving && held_.ends_with(terminate_message)) {
+            linger();
+            return;
+        }
         probe_client();
     }
 }
@@ -184,8 +189,7 @@ void session::on_client_bytes(std::string_view bytes) {
 void session::on_client_closed() {
     client_eof_ = true;
     client_.peer_closed();
-    constexpr std::string_view terminate{"X\0\0\0\4", 5};
-    if (phase_ == phase::serving && held_.ends_with(terminate)) {
+    if (phase_ == phase::serving && held_.ends_with(terminate_message)) {
         linger();
         return;
     }
