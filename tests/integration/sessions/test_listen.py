@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import eventually
 from harness.messages import bind, execute, parse, query, sync
 from harness.messages import text_pair as _pair
 
@@ -129,9 +130,14 @@ def test_listening_outlives_the_server_connection(pg, clients):
     """Behind a lost server connection the channel is listened to again."""
     client = clients("transaction")
     listen(client, "lasting_channel")
-    pg.admin(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    killed = pg.admin(
+        "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE usename = 'app' AND pid <> pg_backend_pid()"
+    )
+    pids = ", ".join(str(pid) for pid, _ in killed)
+    eventually(
+        lambda: pg.admin(f"SELECT 1 FROM pg_stat_activity WHERE pid IN ({pids})") == [],
+        "the terminated backends are gone",
     )
     assert client.value("SELECT 1") == "1"
     found = []
