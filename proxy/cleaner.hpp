@@ -16,7 +16,7 @@ public:
     using row = std::vector<std::optional<std::string_view>>;
 
     /// done(true): all have succeeded, and no transaction is open. Called once, from the loop; the
-    /// connection is then still held here.
+    /// connection is then still held here. The queries must outlive it.
     cleaner(
         backend::io_context& io,
         std::unique_ptr<backend::server_connection> connection,

@@ -19,6 +19,9 @@ constexpr std::size_t max_kept_statement_bytes = std::size_t{16} << 20U;
 /// PostgreSQL drops the unnamed statement at every simple Query.
 constexpr std::uint64_t no_statement = 0;
 
+/// Prepared statements of which a worker knows whether they may make hidden state.
+constexpr std::size_t max_known_statements = 4096;
+
 /// A batch that is larger is not kept to be repeated.
 constexpr std::size_t max_repeat_bytes = std::size_t{64} * 1024;
 
@@ -325,6 +328,9 @@ void relay::note_hidden(const rewrite::prepared_statement& statement) {
     if (known != watch.by_statement.end()) {
         hidden_ = known->second;
         return;
+    }
+    if (watch.by_statement.size() >= max_known_statements) {
+        watch.by_statement.clear();
     }
     const std::string_view sql{statement.tail};
     hidden_ = watch.rules->may_make_state(sql.substr(0, sql.find('\0')));
