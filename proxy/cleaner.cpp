@@ -114,7 +114,8 @@ bool cleaner::on_bytes(std::string_view bytes) {
     }
     input_.erase(0, at);
     if (ready_left_ == 0) {
-        finish(input_.empty() && !refused_);
+        in_step_ = input_.empty();
+        finish(in_step_ && !refused_);
     }
     return true;
 }

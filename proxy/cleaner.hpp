@@ -27,7 +27,7 @@ public:
     void on_done(std::function<void(bool clean)> done) { done_ = std::move(done); }
 
     /// The server has refused a query; the connection is in step all the same.
-    [[nodiscard]] bool was_refused() const noexcept { return refused_; }
+    [[nodiscard]] bool was_refused() const noexcept { return refused_ && in_step_; }
 
     void on_row(std::function<void(const row&)> take) { on_row_ = std::move(take); }
 
@@ -51,6 +51,7 @@ private:
     std::size_t ready_left_ = 0;
     bool finished_ = false;
     bool refused_ = false;
+    bool in_step_ = false;  // all answers have come, and nothing else
 };
 
 }  // namespace signalbox::proxy

@@ -432,10 +432,9 @@ void worker::look_at_catalogs(backend::connection_ptr connection, pool_entry& po
             watch->next_look =
                 loop_.now() + (pause > least_look_interval ? pause : least_look_interval);
             if (refused) {
-                // Nothing is known: everything is cleaned behind. It is not asked again soon.
                 watch->looking = false;
                 watch->ddl = ddl;
-                watch->next_look = loop_.now() + refused_look_interval;
+                watch->forget(loop_.now() + refused_look_interval);
                 pool.pool->release(std::move(back));
             } else if (!clean) {
                 watch->looking = false;
@@ -475,7 +474,7 @@ void worker::learn_catalogs(
             watch->looking = false;
             if (refused) {
                 watch->ddl = ddl;
-                watch->next_look = loop_.now() + refused_look_interval;
+                watch->forget(loop_.now() + refused_look_interval);
                 pool.pool->release(std::move(back));
                 return;
             }

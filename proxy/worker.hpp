@@ -28,6 +28,14 @@ struct database_watch final : state_watch {
     std::string fingerprint;
     backend::time_point next_look;
     bool looking = false;
+
+    /// The server does not say: from now on everything may make state. It is asked again at `next`.
+    void forget(backend::time_point next) {
+        rules = std::make_shared<const rewrite::hidden_state_rules>();
+        by_statement.clear();
+        fingerprint.clear();
+        next_look = next;
+    }
 };
 
 using cleaner_row = std::vector<std::optional<std::string_view>>;
