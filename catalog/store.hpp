@@ -1,0 +1,131 @@
+// What is kept of connections and their statuses, and where.
+//
+// A store is a plain recorder: it checks nothing but versions. All calls block and come from one
+// thread, the catalog's own; errors are exceptions of the types below.
+//
+//   load()      everything, at start and after another Signalbox changed something
+//   commit()    one change of one or more connections, whole or not at all, durable on return
+//   append()    status events; the leader's only
+#pragma once
+
+#include "parser/commands.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace signalbox::catalog {
+
+using parser::connection_type;
+using parser::option_value;
+using parser::secret_name;
+
+/// Wall-clock time, microseconds since 1970 in UTC: what a timestamptz holds.
+using timestamp = std::chrono::sys_time<std::chrono::microseconds>;
+
+/// By canonical option name (`SSL MODE`).
+using option_map = std::map<std::string, option_value, std::less<>>;
+
+/// What SQL changed against the file: a value, or no value although the file has one (DROP).
+using option_overrides = std::map<std::string, std::optional<option_value>, std::less<>>;
+
+/// One connection as the store keeps it. What the configuration file says of it is not stored.
+struct stored_connection {
+    std::string id;  // u1, u2, …; never reused
+    std::string name;
+    connection_type type = connection_type::postgres;
+    bool is_from_file = false;  // the file names it; else SQL made it
+    std::string owner;          // "" = no one
+    option_overrides overrides;
+    std::uint64_t generation = 1;  // grows by one with every successful change
+    timestamp created_at{};
+    timestamp altered_at{};
+
+    bool operator==(const stored_connection&) const = default;
+};
+
+/// A change of a connection's status.
+struct status_event {
+    std::string connection_id;
+    std::string status;  // available, failed, deleted, …
+    std::optional<std::string> error;
+    timestamp occurred_at{};
+
+    bool operator==(const status_event&) const = default;
+};
+
+struct stored_catalog {
+    std::vector<stored_connection> connections;  // those that exist, in the order of their making
+    std::vector<status_event> history;           // in the order of writing; also of dropped ones
+    std::uint64_t version = 0;                   // grows with every commit()
+};
+
+/// One connection before and after. No `before`: it is made, and the store gives it an id
+/// (`after`'s is ignored). No `after`: it is dropped.
+struct connection_change {
+    std::optional<stored_connection> before;
+    std::optional<stored_connection> after;
+};
+
+/// The store cannot be reached or refuses: 58000 for DDL.
+class store_error : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// A `before` (its generation or name) is not what the store has, or a new name is taken: 40001.
+class concurrent_change : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+class store {
+public:
+    store() = default;
+    virtual ~store() = default;
+    store(const store&) = delete;
+    store& operator=(const store&) = delete;
+
+    virtual stored_catalog load() = 0;
+
+    /// `events` are written with the change (`deleted` of a dropped connection). Returns the
+    /// `after`s as stored, with their ids.
+    virtual std::vector<stored_connection> commit(
+        const std::vector<connection_change>& changes, const std::vector<status_event>& events
+    ) = 0;
+
+    /// Throws store_error where this Signalbox does not lead.
+    virtual void append(const std::vector<status_event>& events) = 0;
+
+    /// Keeps the newest `per_connection` events of each connection.
+    virtual void truncate_history(std::size_t per_connection) = 0;
+
+    /// Whether this Signalbox is the one that watches and writes events. Asked often; looks after
+    /// the lock on the way. Never throws: false while the store is away.
+    virtual bool is_leader() = 0;
+
+    /// Waits up to `timeout` for a change made by another Signalbox; true: load() again. Returns
+    /// early, with false, after interrupt().
+    virtual bool wait_for_change(std::chrono::milliseconds timeout) = 0;
+
+    /// From any thread.
+    virtual void interrupt() noexcept = 0;
+};
+
+/// `url` is `sqlite:FILE` or `postgresql://…`. Migrates an older schema.
+/// Throws store_error; for a PostgreSQL store that is away, only its later calls do.
+struct store_settings {
+    std::string url;
+    std::optional<std::string> password;  // of a PostgreSQL store
+    std::string ssl_mode = "prefer";
+};
+
+std::unique_ptr<store> open_store(const store_settings& settings);
+
+}  // namespace signalbox::catalog
