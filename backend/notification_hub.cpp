@@ -129,12 +129,11 @@ void notification_hub::disconnect() {
         return;
     }
     connection_->set_user(nullptr);
-    if (was_open && !connection_->socket.has_pending()) {
-        std::string bye;
-        wire::write_terminate(bye);
-        connection_->socket.write(bye, io_.scratch);
+    if (was_open) {
+        connection_->terminate(io_.scratch);
+    } else {
+        connection_->socket.close();
     }
-    connection_->socket.close();
     // The caller may be one of its events.
     auto dead = std::make_shared<connection_ptr>(std::move(connection_));
     io_.loop.defer([dead] { dead->reset(); });

@@ -222,12 +222,7 @@ void pool::release(connection_ptr connection) {
 
 void pool::discard(connection_ptr connection) {
     connection->set_user(nullptr);
-    std::string bye;
-    wire::write_terminate(bye);
-    if (connection->socket.is_open() && !connection->socket.has_pending()) {
-        connection->socket.write(bye, io_.scratch);
-    }
-    connection->socket.close();
+    connection->terminate(io_.scratch);
     // The caller may be one of its events.
     auto dead = std::make_shared<connection_ptr>(std::move(connection));
     io_.loop.defer([dead] { dead->reset(); });

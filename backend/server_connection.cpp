@@ -3,6 +3,7 @@
 #include "wire/bytes.hpp"
 #include "wire/error_response.hpp"
 #include "wire/limits.hpp"
+#include "wire/messages.hpp"
 #include "wire/startup.hpp"
 
 #include <algorithm>
@@ -226,6 +227,15 @@ void server_connection::attach(io_context& io) {
 
 void server_connection::set_user(server_user* user) noexcept {
     user_ = user;
+}
+
+void server_connection::terminate(io_scratch& scratch) {
+    if (socket.is_open() && !socket.has_pending()) {
+        std::string bye;
+        wire::write_terminate(bye);
+        socket.write(bye, scratch);
+    }
+    socket.close();
 }
 
 bool server_connection::looks_alive() const noexcept {

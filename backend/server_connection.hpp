@@ -107,6 +107,9 @@ public:
     void attach(io_context& io);
     void set_user(server_user* user) noexcept;
 
+    /// Says Terminate, where nothing half-written stands before it, and closes.
+    void terminate(io_scratch& scratch);
+
     /// Nothing to read and not closed, as far as the kernel knows now.
     [[nodiscard]] bool looks_alive() const noexcept;
 

@@ -26,10 +26,10 @@ public:
     /// Both before start().
     void on_done(std::function<void(bool clean)> done) { done_ = std::move(done); }
 
+    void on_row(std::function<void(const row&)> take) { on_row_ = std::move(take); }
+
     /// The server has refused a query; the connection is in step all the same.
     [[nodiscard]] bool was_refused() const noexcept { return refused_ && in_step_; }
-
-    void on_row(std::function<void(const row&)> take) { on_row_ = std::move(take); }
 
     void start();
 

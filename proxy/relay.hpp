@@ -386,6 +386,9 @@ private:
     [[nodiscard]] std::optional<wire::report> refusal(const parser::text_traits& traits) const;
     void keep_for_repeat(bool from_its_start, std::string_view sent);
     bool repeat_batch(outbox& to_server);
+    [[nodiscard]] bool asks_for_old_columns(
+        const wire::report_view& said, const ledger_entry& failed
+    ) const;
     [[nodiscard]] bool is_barrier(const parser::text_traits& traits) const noexcept;
     void deallocate_locally(const std::string& name, outbox& to_client);
     void parse_unnamed(

@@ -12,6 +12,9 @@ namespace sm = wire::server_message;
 
 namespace {
 
+/// Where PostgreSQL finds that a plan is out of date: the same in every language.
+constexpr std::string_view revalidation = "RevalidateCachedQuery";
+
 /// Messages that may be passed in pieces: nothing is decided by what they hold, and nothing is sent
 /// behind them at once.
 constexpr bool may_stream(char type) noexcept {
@@ -288,9 +291,23 @@ bool relay::on_error(
         abandon_batch();
         return true;
     }
-    // The place in PostgreSQL's source is the same in every language; the message is not.
-    if (said && said->sqlstate == "0A000" && said->routine == "RevalidateCachedQuery" &&
-        renames() && repeat_batch(to_server)) {
+    if (said && said->sqlstate == wire::sqlstate::feature_not_supported &&
+        said->routine == revalidation && renames() && repeat_batch(to_server)) {
+        return true;
+    }
+    if (said && asks_for_old_columns(*said, front)) {
+        wire::write_error_response(
+            to_client.copied(),
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::feature_not_supported},
+             .message = "cached plan must not change result type",
+             .detail = "The statement was parsed anew on another server connection: " +
+                       std::string{said->message} + ".",
+             .hint = {},
+             .routine = std::string{revalidation}}
+        );
+        after_error(to_client);
+        abandon_batch();
         return true;
     }
     if (front.kind == request::setup || front.kind == request::inspection ||
@@ -329,6 +346,21 @@ bool relay::on_error(
     after_error(to_client);
     abandon_batch();
     return true;
+}
+
+/// A statement that the client has used before was parsed anew here, after a change of the tables
+/// that the client does not know of: it asks for formats of the columns that there were. Drivers
+/// parse anew by themselves when they get the error that a private connection would have given.
+bool relay::asks_for_old_columns(const wire::report_view& said, const ledger_entry& failed) const {
+    if (failed.kind != request::bind || said.sqlstate != wire::sqlstate::protocol_violation ||
+        said.routine != "PortalSetResultFormat" || !renames() || !rare_ ||
+        server_->requests.batches() != 1) {
+        return false;
+    }
+    const auto named = server_->statements.used_in(server_->batch - 1);
+    return std::any_of(named.begin(), named.end(), [&](const auto& each) {
+        return rare_->names.was_used(each.id, batch_serial_ - 1);
+    });
 }
 
 /// A plan is out of date since the tables have changed. Where the client's own Parse came after

@@ -805,6 +805,7 @@ void session::server_failed(const std::string& cause) {
     if (!relay_->carries_state() && !own_fault) {
         const auto outcome = relay_->server_lost(report, owner_.to_client);
         pool_->pool->discard(std::move(connection));
+        begin_anew();
         if (!flush()) {
             return;
         }

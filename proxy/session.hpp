@@ -106,6 +106,7 @@ private:
     void schedule_timer();
     void on_timer();
     void note_activity();
+    void begin_anew();
     bool account_memory();
     void cancel_finished();
     [[nodiscard]] wire::report server_gone_report(const std::string& cause) const;

@@ -30,6 +30,7 @@ void session::fail_wait(wire::report why) {
         return;
     }
     relay_->fail_waiting(std::move(why), owner_.to_client);
+    begin_anew();
     if (!flush()) {
         return;
     }
@@ -153,6 +154,14 @@ void session::note_activity() {
         schedule_timer(
         );  // it was set for the end of the cancel, which may be later than the next limit
     }
+}
+
+/// What the client asked for has ended by an error of ours. What it has sent behind it begins now,
+/// with limits of its own.
+void session::begin_anew() {
+    was_busy_ = false;
+    query_cancelled_ = false;
+    note_activity();
 }
 
 void session::schedule_timer() {

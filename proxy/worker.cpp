@@ -50,6 +50,9 @@ worker::worker(std::size_t index, shared_state& shared, runtime_ptr runtime)
 
 worker::~worker() {
     sessions_.clear();
+    for (const auto& [raw, each] : cleaners_) {
+        each->take()->terminate(io_.scratch);
+    }
     cleaners_.clear();
     cancels_.clear();
     notifications_.close();

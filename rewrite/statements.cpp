@@ -68,6 +68,14 @@ bool client_statements::is_first_use(std::uint64_t statement_id, std::uint64_t b
     return false;
 }
 
+bool client_statements::was_used(std::uint64_t statement_id, std::uint64_t batch) const {
+    return std::any_of(names_.begin(), names_.end(), [&](const auto& each) {
+        const auto& held = each.second;
+        return held.visible && held.visible->id == statement_id && held.first_use != 0 &&
+               held.first_use < batch;
+    });
+}
+
 void client_statements::answered_here(std::string_view name) {
     if (const auto it = names_.find(name); it != names_.end()) {
         it->second.answered_here = true;
@@ -192,10 +200,17 @@ std::optional<std::uint32_t> server_statements::evict(std::uint64_t batch) {
 }
 
 std::vector<server_statements::named> server_statements::mark_stale(std::uint64_t batch) {
+    auto found = used_in(batch);
+    for (const auto& each : found) {
+        slots_.find(each.id)->second.stale = true;
+    }
+    return found;
+}
+
+std::vector<server_statements::named> server_statements::used_in(std::uint64_t batch) const {
     std::vector<named> found;
-    for (auto& [id, held] : slots_) {
+    for (const auto& [id, held] : slots_) {
         if (held.used == batch) {
-            held.stale = true;
             found.push_back({id, held.number});
         }
     }

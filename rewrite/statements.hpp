@@ -99,6 +99,8 @@ public:
     /// The name was answered here, without asking the server, and is first used in `batch`: its
     /// client cannot have seen what the statement returned before a change of the catalogs.
     bool is_first_use(std::uint64_t statement_id, std::uint64_t batch) const;
+    /// The statement has been used in a batch before `batch`: its client may have seen its columns.
+    bool was_used(std::uint64_t statement_id, std::uint64_t batch) const;
     void answered_here(std::string_view name);
     void used(std::string_view name, std::uint64_t batch);
 
@@ -165,6 +167,8 @@ public:
 
     /// Those that `batch` names, marked as stale.
     std::vector<named> mark_stale(std::uint64_t batch);
+    /// Those whose last use is `batch`.
+    std::vector<named> used_in(std::uint64_t batch) const;
 
 private:
     std::unordered_map<std::uint64_t, slot> slots_;

@@ -46,6 +46,7 @@ struct report {
     std::string message;
     std::string detail;
     std::string hint;
+    std::string routine = {};  // of PostgreSQL's source, where drivers look at it
 };
 
 void write_error_response(std::string& out, const report& what);

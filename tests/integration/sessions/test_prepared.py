@@ -275,6 +275,25 @@ def test_ddl_that_changes_the_result(pg, clients, by):
     client.query("DROP TABLE changing")
 
 
+def test_ddl_and_then_another_server_connection(clients, elsewhere):
+    """Parsed anew elsewhere, the statement has more columns than its client asks formats for."""
+    client = clients("two")
+    client.query("DROP TABLE IF EXISTS changing; CREATE TABLE changing AS SELECT 1 AS a, 2 AS b")
+    prepare(client, "s", "SELECT * FROM changing")
+    two_formats = bind(statement="s", result_formats=[1, 0]) + execute()
+    assert [row_values(b) for k, b in run(client, two_formats) if k == b"D"] == [[b"\0\0\0\1", b"2"]]
+    client.query("ALTER TABLE changing ADD COLUMN c int")
+    elsewhere(client)
+    fields = first_error(run(client, two_formats))
+    assert (fields["C"], fields["R"]) == ("0A000", "RevalidateCachedQuery"), fields
+    assert fields["M"] == "cached plan must not change result type"
+    # A wrong count of formats is still the client's own mistake.
+    prepare(client, "t", "SELECT 1")
+    wrong = run(client, bind(statement="t", result_formats=[1, 1, 1]) + execute())
+    assert first_error(wrong)["C"] == "08P01"
+    client.query("DROP TABLE changing")
+
+
 def test_ddl_inside_a_transaction_fails_as_the_server_says(clients):
     client = clients("one")
     client.query("DROP TABLE IF EXISTS changing; CREATE TABLE changing AS SELECT 1 AS a")
