@@ -102,6 +102,7 @@ struct relay_settings {
     std::shared_ptr<const parser::statement_rules> rules;  // null: statements are not looked at
     std::shared_ptr<parser::verdict_cache> verdicts;       // of the worker, for these rules
     std::shared_ptr<state_watch> watch;  // null: statements show all state that they make
+    client_identity who;
 };
 
 class relay {
@@ -154,6 +155,15 @@ public:
 
     void send_unit(outbox& to_server, outbox& to_client);
 
+    /// A statement addressed to Signalbox is to be carried out elsewhere: what command() asks, once.
+    /// Nothing of the client is looked at until command_done().
+    [[nodiscard]] bool has_new_command() const noexcept {
+        return is_commanding() && !statements_->command->taken;
+    }
+
+    command_request take_command();
+    void command_done(command_reply reply, outbox& to_server, outbox& to_client);
+
     /// The session listens to other channels: take_new_channels() are to be listened to for it, and
     /// channels_set() says that they are, or cannot be.
     [[nodiscard]] bool has_new_channels() const noexcept { return channels_due_; }
@@ -181,7 +191,7 @@ public:
     [[nodiscard]] bool has_server() const noexcept { return server_ != nullptr; }
 
     [[nodiscard]] bool is_blocked() const noexcept {
-        return blocked_ || awaiting_channels_ != '\0';
+        return blocked_ || awaiting_channels_ != '\0' || is_commanding();
     }
 
     /// The next message can only be understood when all before it are answered.
@@ -193,13 +203,13 @@ public:
 
     /// The server is working on something of this client's.
     [[nodiscard]] bool is_busy() const noexcept {
-        return is_running() || awaiting_channels_ != '\0' ||
+        return is_running() || awaiting_channels_ != '\0' || is_commanding() ||
                (server_ != nullptr && (!server_->requests.empty() || open_batch_));
     }
 
     /// The server is to answer something with ReadyForQuery, and does not wait for the client.
     [[nodiscard]] bool goes_on_alone() const noexcept {
-        return is_running() || awaiting_channels_ != '\0' ||
+        return is_running() || awaiting_channels_ != '\0' || is_commanding() ||
                (server_ != nullptr && server_->requests.batches() > 0 && !server_->copy_in);
     }
 
@@ -244,8 +254,17 @@ public:
 private:
     struct own_portal {
         std::string sql;
+        result_formats formats;
         std::optional<command_reply> reply;  // once it has been executed
         std::size_t row = 0;                 // the next one
+    };
+
+    /// A statement of ours that is carried out elsewhere.
+    struct pending_command {
+        std::string sql;
+        std::optional<std::string> portal;  // that is executed; none: a unit of a batch
+        std::uint32_t limit = 0;            // of the Execute
+        bool taken = false;
     };
 
     /// What most sessions never need.
@@ -280,6 +299,7 @@ private:
         std::unique_ptr<unit_run> run;  // the batch that is run in units
         parser::verdict_ptr decided;    // for the message that waits …
         std::size_t decided_text = 0;   // … whose text has this hash
+        std::optional<pending_command> command;
         /// Prepared statements and portals that are addressed to Signalbox: the name, its SQL.
         std::map<std::string, std::string, std::less<>> own_statements;
         std::map<std::string, own_portal, std::less<>> own_portals;
@@ -345,6 +365,8 @@ private:
     void tell_ready(char status, outbox& to_client);
     void after_error(outbox& to_client);
     [[nodiscard]] std::size_t position_shift() const noexcept;
+    [[nodiscard]] std::size_t characters_before(std::string_view sql, std::size_t bytes)
+        const noexcept;
 
     [[nodiscard]] bool is_running() const noexcept { return statements_ && statements_->run; }
 
@@ -361,9 +383,23 @@ private:
     [[nodiscard]] bool continues_rpc(const client_view& m) const;
     [[nodiscard]] bool is_rpc_portal(std::string_view name) const;
     void forget_rpc(std::string_view name);
-    command_reply run_command(std::string_view sql);
+    [[nodiscard]] bool is_commanding() const noexcept {
+        return statements_ && statements_->command.has_value();
+    }
+
+    [[nodiscard]] command_request request_for(std::string_view sql) const;
+    [[nodiscard]] std::optional<wire::report> find_syntax_error(
+        std::string_view sql, const parser::verdict& found
+    ) const;
+    std::optional<command_reply> run_command(std::string_view sql);
     void run_own_unit(std::string_view sql, outbox& to_server, outbox& to_client);
-    void execute_own(own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client);
+    void end_own_unit(const command_reply& reply, outbox& to_server, outbox& to_client);
+    void execute_own(
+        const std::string& name, std::uint32_t limit, outbox& to_server, outbox& to_client
+    );
+    void answer_own(
+        own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client
+    );
     taken on_query(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_parse(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_bind(const client_view& m, outbox& to_server);

@@ -429,16 +429,8 @@ relay::taken relay::forward_query(
         }
         if (renames() && traits.deallocated.size() == 1 && rare_ &&
             rare_->names.find(traits.deallocated.front())) {
-            if (std::exchange(
-                    open_batch_, false
-                )) {  // a simple Query ends a batch that had no Sync
-                wire::write_sync(to_server.copied());
-                server_->requests.push(request::sync, reply::swallow);
-                ++server_->batch;
-                ++batch_serial_;
-            }
-            if (server_->requests.batches() > 0) {
-                stalled_ = true;
+            // A simple Query ends a batch that had no Sync; where that has failed, it is skipped.
+            if (wait_until_settled(to_server)) {
                 return taken::stop;
             }
             if (server_->status != 'E') {

@@ -8,8 +8,36 @@ namespace signalbox::proxy {
 namespace cm = wire::client_message;
 namespace sm = wire::server_message;
 
-/// Runs it where the transaction status allows.
-command_reply relay::run_command(std::string_view sql) {
+command_request relay::request_for(std::string_view sql) const {
+    command_request asked{
+        .sql = std::string{sql}, .strings = string_style(), .who = settings_.who};
+    if (asked.who.asks_server) {
+        const auto* const reported = reported_ ? reported_->find("is_superuser") : nullptr;
+        asked.who.is_superuser =
+            asked.who.is_superuser || (reported != nullptr && *reported == "on");
+    }
+    return asked;
+}
+
+/// PostgreSQL reads all statements of a Query before it runs the first.
+std::optional<wire::report> relay::find_syntax_error(
+    std::string_view sql, const parser::verdict& found
+) const {
+    for (const auto& each : found.statements) {
+        if (each.kind != parser::statement_kind::signalbox) {
+            continue;
+        }
+        const auto text = sql.substr(each.offset, each.size);
+        if (auto error = env_.commands->describe(text, string_style()).error) {
+            error->position += error->position > 0 ? characters_before(sql, each.offset) : 0;
+            return error;
+        }
+    }
+    return std::nullopt;
+}
+
+/// Runs it where the transaction status allows. Nothing: it is to be carried out elsewhere.
+std::optional<command_reply> relay::run_command(std::string_view sql) {
     command_reply refused;
     if (status() == 'E') {
         refused.error = wire::report{
@@ -31,11 +59,37 @@ command_reply relay::run_command(std::string_view sql) {
             .hint = {}};
         return refused;
     }
-    return env_.commands->run(sql);
+    return env_.commands->answer(request_for(sql));
+}
+
+command_request relay::take_command() {
+    auto& pending = *statements_->command;
+    pending.taken = true;
+    return request_for(pending.sql);
+}
+
+void relay::command_done(command_reply reply, outbox& to_server, outbox& to_client) {
+    const auto pending = std::move(*statements_->command);
+    statements_->command.reset();
+    if (!pending.portal) {
+        end_own_unit(reply, to_server, to_client);
+        return;
+    }
+    // Nothing of the client was looked at meanwhile: the portal is still there.
+    auto& portal = statements_->own_portals.at(*pending.portal);
+    portal.reply = std::move(reply);
+    answer_own(portal, pending.limit, to_server, to_client);
 }
 
 void relay::run_own_unit(std::string_view sql, outbox& to_server, outbox& to_client) {
-    const auto reply = run_command(sql);
+    if (const auto reply = run_command(sql)) {
+        end_own_unit(*reply, to_server, to_client);
+    } else {
+        statements().command.emplace(pending_command{std::string{sql}, std::nullopt, 0, false});
+    }
+}
+
+void relay::end_own_unit(const command_reply& reply, outbox& to_server, outbox& to_client) {
     auto& out = to_client.copied();
     for (const auto& notice : reply.notices) {
         wire::write_notice_response(out, notice);
@@ -45,8 +99,8 @@ void relay::run_own_unit(std::string_view sql, outbox& to_server, outbox& to_cli
         return;
     }
     if (!reply.columns.empty()) {
-        write_row_description(out, reply.columns);
-        write_command_rows(out, reply, 0, 0);
+        write_row_description(out, reply.columns, {});
+        write_command_rows(out, reply, {}, 0, 0);
     }
     wire::write_command_complete(out, reply.tag);
     statements_->run->end_statement();
@@ -82,6 +136,13 @@ relay::taken relay::parse_own(
     }
     if (p.name.empty()) {
         drop_unnamed();
+        if (statements_) {
+            statements_->own_statements.erase("");
+        }
+    }
+    if (const auto shape = env_.commands->describe(p.text, string_style()); shape.error) {
+        reject(*shape.error, request::parse, to_server, to_client);
+        return taken::all;
     }
     statements().own_statements.insert_or_assign(std::string{p.name}, std::string{p.text});
     wire::write_empty(to_client.copied(), sm::parse_complete);
@@ -157,21 +218,41 @@ relay::decision relay::look_at_own(const client_view& m, outbox& to_server, outb
     auto& out = to_client.copied();
     switch (m.type) {
         case cm::bind:
-            own.own_portals.insert_or_assign(
-                std::string{portal_to_bind}, own_portal{statement->second, std::nullopt, 0}
-            );
-            wire::write_empty(out, sm::bind_complete);
+            if (auto formats = wire::parse_bind_result_formats(m.body())) {
+                own.own_portals.insert_or_assign(
+                    std::string{portal_to_bind},
+                    own_portal{statement->second, std::move(*formats), std::nullopt, 0}
+                );
+                wire::write_empty(out, sm::bind_complete);
+            } else {
+                reject(
+                    {.severity = "ERROR",
+                     .sqlstate = std::string{wire::sqlstate::protocol_violation},
+                     .message = "invalid message format",
+                     .detail = {},
+                     .hint = {}},
+                    request::parse,
+                    to_server,
+                    to_client
+                );
+            }
             break;
         case cm::describe: {
             const auto columns =
-                env_.commands->describe(is_statement ? statement->second : portal->second.sql);
+                env_.commands
+                    ->describe(
+                        is_statement ? statement->second : portal->second.sql, string_style()
+                    )
+                    .columns;
             if (is_statement) {
                 wire::message_writer{out, sm::parameter_description}.u16(0);
             }
             if (columns.empty()) {
                 wire::write_empty(out, sm::no_data);
             } else {
-                write_row_description(out, columns);
+                write_row_description(
+                    out, columns, is_statement ? result_formats{} : portal->second.formats
+                );
             }
             break;
         }
@@ -184,28 +265,40 @@ relay::decision relay::look_at_own(const client_view& m, outbox& to_server, outb
             wire::write_empty(out, sm::close_complete);
             break;
         default:
-            execute_own(portal->second, limit, to_server, to_client);
+            execute_own(portal->first, limit, to_server, to_client);
             break;
     }
     return taken::all;
 }
 
 void relay::execute_own(
-    own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client
+    const std::string& name, std::uint32_t limit, outbox& to_server, outbox& to_client
 ) {
+    auto& portal = statements_->own_portals.at(name);
     if (!portal.reply) {
         portal.reply = run_command(portal.sql);
-        for (const auto& notice : portal.reply->notices) {
-            wire::write_notice_response(to_client.copied(), notice);
+        if (!portal.reply) {
+            statements_->command.emplace(pending_command{portal.sql, name, limit, false});
+            return;
         }
     }
-    const auto& reply = *portal.reply;
+    answer_own(portal, limit, to_server, to_client);
+}
+
+void relay::answer_own(
+    own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client
+) {
+    auto& reply = *portal.reply;
+    auto& out = to_client.copied();
+    for (const auto& notice : reply.notices) {
+        wire::write_notice_response(out, notice);
+    }
+    reply.notices.clear();
     if (reply.error) {
         reject(*reply.error, request::parse, to_server, to_client);
         return;
     }
-    auto& out = to_client.copied();
-    portal.row += write_command_rows(out, reply, portal.row, limit);
+    portal.row += write_command_rows(out, reply, portal.formats, portal.row, limit);
     if (portal.row < reply.rows.size()) {
         wire::write_empty(out, sm::portal_suspended);
     } else {

@@ -267,6 +267,11 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
         drop(m);
         return taken::all;
     }
+    if (const auto why = found->is_ours ? find_syntax_error(sql, *found) : std::nullopt) {
+        reject(*why, request::query, to_server, to_client);
+        drop(m);
+        return taken::all;
+    }
     auto plan =
         rewrite::plan_units(*found, settings_.multi_statement, status() != 'I', settings_.rpc);
     if (plan.rpc_in_block && status() != 'E' && settings_.rpc == rpc_in_transaction::warn) {
@@ -529,13 +534,17 @@ void relay::after_error(outbox& to_client) {
     }
 }
 
+std::size_t relay::characters_before(std::string_view sql, std::size_t bytes) const noexcept {
+    return characters(sql.substr(0, bytes), reported_value(reported_, "client_encoding"));
+}
+
 /// How much further an error's position is in the client's own text.
 std::size_t relay::position_shift() const noexcept {
-    return is_running() ? characters(
-                              statements_->run->text_before_present(),
-                              reported_value(reported_, "client_encoding")
-                          )
-                        : 0;
+    if (!is_running()) {
+        return 0;
+    }
+    const auto before = statements_->run->text_before_present();
+    return characters_before(before, before.size());
 }
 
 }  // namespace signalbox::proxy

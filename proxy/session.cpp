@@ -444,6 +444,7 @@ void session::pump(std::string_view fresh) {
             in_pump_ = false;
             return;
         }
+        carry_out_command();
         if (demand == relay::demand::terminate) {
             in_pump_ = false;
             if (relay_->goes_on_alone()) {
@@ -522,8 +523,30 @@ bool session::advance_units() {
         if (!flush()) {
             return false;
         }
+        carry_out_command();
     }
     return true;
+}
+
+/// A statement that is addressed to Signalbox, and may take its time.
+void session::carry_out_command() {
+    if (!relay_->has_new_command()) {
+        return;
+    }
+    owner_.carry_out(
+        relay_->take_command(),
+        [&owner = owner_, id = id_](command_reply reply) {
+            auto* const self = owner.find_session(id);
+            if (self == nullptr || self->phase_ != phase::serving) {
+                return;
+            }
+            self->relay_->command_done(std::move(reply), owner.to_server, owner.to_client);
+            if (self->flush()) {
+                self->note_activity();
+                self->resume();
+            }
+        }
+    );
 }
 
 /// A text that would hold the event loop for too long, or its stack would be too small for.

@@ -94,6 +94,7 @@ private:
     bool acquire();
     bool advance_units();
     void ask_for_verdict();
+    void carry_out_command();
     void take(backend::connection_ptr connection);
     bool flush();
     void resume();

@@ -5,6 +5,7 @@
 
 #include "backend/pool.hpp"
 #include "backend/work_pool.hpp"
+#include "proxy/commands.hpp"
 #include "rewrite/parameters.hpp"
 #include "rewrite/statements.hpp"
 #include "wire/scram.hpp"
@@ -51,8 +52,10 @@ private:
 };
 
 struct shared_state {
-    shared_state(std::size_t worker_count, unsigned threads) : jobs(threads), count(worker_count) {}
+    shared_state(std::size_t worker_count, unsigned threads, command_handler& handler)
+        : commands(handler), jobs(threads), count(worker_count) {}
 
+    command_handler& commands;
     backend::work_pool jobs;
     const std::size_t count;
     std::vector<worker*> workers;  // complete before the first loop runs

@@ -43,7 +43,7 @@ worker::worker(std::size_t index, shared_state& shared, runtime_ptr runtime)
       environment_(shared.statements),
       next_session_(index),
       notifications_(*this, index) {
-    environment_.commands = &commands_;
+    environment_.commands = &shared.commands;
     environment_.next_unnamed = index + 1;
     environment_.unnamed_step = shared.count;
 }
@@ -111,6 +111,12 @@ void worker::configure(pool_entry& entry, const resolved_route& route) {
     entry.relay.refuse_state = r.session_state == session_state_policy::refuse;
     entry.relay.multi_statement = r.multi_statement;
     entry.relay.rpc = r.rpc;
+    const auto* const known = runtime_->find_user(entry.user);
+    entry.relay.who = {
+        .user = entry.user,
+        .is_superuser = known != nullptr && known->settings->superuser,
+        .is_support = known != nullptr && known->settings->support,
+        .asks_server = route.connection->user.empty()};
     entry.relay.rules = runtime_->rules_of(r);
     auto& verdicts = verdicts_[entry.relay.rules.get()];
     if (!verdicts) {
@@ -531,6 +537,15 @@ void worker::decide(
         auto found = std::make_shared<const parser::verdict>(rules->decide(sql, strings));
         post([done, found = std::move(found)] { done(found); });
     });
+}
+
+void worker::carry_out(command_request asked, std::function<void(command_reply)> done) {
+    shared_.commands.carry_out(
+        std::move(asked),
+        [this, done = std::move(done)](command_reply reply) {
+            post([done, reply = std::move(reply)]() mutable { done(std::move(reply)); });
+        }
+    );
 }
 
 void worker::register_key(wire::backend_key_data key, std::uint64_t session_id) {

@@ -139,6 +139,9 @@ public:
         );
     }
 
+    /// A statement that is addressed to Signalbox; `done` runs here.
+    void carry_out(command_request asked, std::function<void(command_reply)> done);
+
     void register_key(wire::backend_key_data key, std::uint64_t session_id);
     void forget_key(wire::backend_key_data key);
 
@@ -193,7 +196,6 @@ private:
     backend::io_scratch scratch_;
     backend::io_context io_;
     relay_environment environment_;
-    no_commands commands_;
     std::unordered_map<std::string, std::shared_ptr<database_watch>> watches_;  // by database
     /// By the rules of a route; those that no pool uses any more go with the next configuration.
     std::unordered_map<const parser::statement_rules*, std::shared_ptr<parser::verdict_cache>>

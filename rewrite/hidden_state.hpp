@@ -34,7 +34,7 @@ std::string tidy_sql();
 class hidden_state_rules {
 public:
     /// A row of catalog_sql(): kind, name, body. Rows go in before finish().
-    void learn(std::string_view kind, std::string_view name, std::string_view body);
+    void learn(std::string_view kind, std::string_view name, std::string_view text);
     void finish();
 
     [[nodiscard]] bool may_make_state(std::string_view sql) const;

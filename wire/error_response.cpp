@@ -20,6 +20,7 @@ void write_report(std::string& out, char type, const report& what) {
     field('M', what.message);
     field('D', what.detail);
     field('H', what.hint);
+    field('P', what.position > 0 ? std::to_string(what.position) : std::string{});
     field('R', what.routine);
     msg.u8(0);
 }

@@ -47,6 +47,7 @@ struct report {
     std::string detail;
     std::string hint;
     std::string routine = {};  // of PostgreSQL's source, where drivers look at it
+    std::size_t position = 0;  // in the statement, 1-based, in characters; 0 = none
 };
 
 void write_error_response(std::string& out, const report& what);

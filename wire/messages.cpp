@@ -41,6 +41,31 @@ result<bind_names> parse_bind_names(bytes_view body) noexcept {
     return bind_names{portal, statement, body.size() - in.remaining()};
 }
 
+result<std::vector<std::uint16_t>> parse_bind_result_formats(bytes_view body) {
+    byte_reader in{body};
+    in.cstring();
+    in.cstring();
+    for (auto left = in.u16(); left > 0 && !in.failed(); --left) {
+        in.u16();
+    }
+    for (auto left = in.u16(); left > 0 && !in.failed(); --left) {
+        if (const auto size = in.i32(); size > 0) {
+            in.bytes(static_cast<std::size_t>(size));
+        }
+    }
+    std::vector<std::uint16_t> formats;
+    for (auto left = in.u16(); left > 0 && !in.failed(); --left) {
+        formats.push_back(in.u16());
+        if (formats.back() > 1) {
+            return wire_errc::bad_length;
+        }
+    }
+    if (const auto ec = in.finish()) {
+        return ec;
+    }
+    return formats;
+}
+
 result<named_target> parse_named_target(bytes_view body) noexcept {
     byte_reader in{body};
     const auto kind = static_cast<char>(in.u8());

@@ -182,6 +182,8 @@ result<std::string_view> parse_query(bytes_view body) noexcept;
 result<parse_message> parse_parse(bytes_view body) noexcept;
 /// `body` may be only the beginning of the body. Errors: truncated (a name has no end yet).
 result<bind_names> parse_bind_names(bytes_view body) noexcept;
+/// Bind's result formats (0 text, 1 binary). Errors: truncated, trailing_bytes, bad_length.
+result<std::vector<std::uint16_t>> parse_bind_result_formats(bytes_view body);
 result<named_target> parse_named_target(bytes_view body) noexcept;
 result<std::string_view> parse_execute_portal(bytes_view body) noexcept;
 result<std::string_view> parse_password(bytes_view body) noexcept;

@@ -25,12 +25,40 @@ class test_client;
 /// SHOW CONNECTIONS has two rows; everything else succeeds, but for the connection "bad".
 class test_commands final : public proxy::command_handler {
 public:
-    std::vector<proxy::command_column> describe(std::string_view sql) override {
-        using columns = std::vector<proxy::command_column>;
-        return proxy::is_show_command(sql) ? columns{{.name = "name"}} : columns{};
+    proxy::command_shape describe(
+        std::string_view sql, parser::backslashes /*strings*/
+    ) override {
+        proxy::command_shape shape;
+        if (sql.find("wrong") != std::string_view::npos) {
+            shape.error = wire::report{
+                .severity = "ERROR",
+                .sqlstate = "42601",
+                .message = "syntax error",
+                .detail = {},
+                .hint = {},
+                .position = sql.find("wrong") + 1};
+        } else if (proxy::is_show_command(sql)) {
+            shape.columns = {{.name = "name"}};
+        }
+        return shape;
     }
 
-    proxy::command_reply run(std::string_view sql) override {
+    /// The SHOW forms; what changes something takes its time.
+    std::optional<proxy::command_reply> answer(const proxy::command_request& asked) override {
+        if (!proxy::is_show_command(asked.sql)) {
+            return std::nullopt;
+        }
+        return run(asked);
+    }
+
+    void carry_out(
+        proxy::command_request asked, std::function<void(proxy::command_reply)> done
+    ) override {
+        done(run(asked));
+    }
+
+    proxy::command_reply run(const proxy::command_request& asked) {
+        const std::string_view sql = asked.sql;
         ran.emplace_back(sql);
         proxy::command_reply reply;
         reply.tag = proxy::command_name(sql);
@@ -42,7 +70,7 @@ public:
                 .detail = {},
                 .hint = {}};
         } else if (proxy::is_show_command(sql)) {
-            reply.columns = describe(sql);
+            reply.columns = describe(sql, asked.strings).columns;
             reply.rows = {{"main"}, {std::nullopt}};
             reply.tag = "SHOW";
         }
@@ -98,6 +126,9 @@ public:
         deliver();
     }
 
+    /// The statement of ours that is under way ends.
+    void finish_command();
+
     /// Tries again where something was waited for.
     void resume() {
         waits = false;
@@ -120,6 +151,7 @@ private:
     friend class relay_world;
 
     void pump();
+    void carry_out_command();
     bool acquire();
     void advance_units();
     void maybe_release();
@@ -127,6 +159,7 @@ private:
     void deliver();
 
     relay_world& world_;
+    std::optional<proxy::command_request> command_;
     proxy::outbox to_server_;
     proxy::outbox to_client_;
 };
@@ -187,6 +220,7 @@ public:
     proxy::relay_environment environment{registry};
     proxy::relay_settings settings;
     test_commands commands;
+    bool hold_commands = false;      // they end by finish_command()
     bool hold_channels = false;      // new channels are not confirmed by themselves
     std::vector<test_server*> idle;  // the most recently used last
     /// A server connection is given back; `may_hide_state`: the worker would clean it.
@@ -273,12 +307,36 @@ inline bool test_client::acquire() {
     return true;
 }
 
+/// What the relay has asked for is carried out: at once, or by finish_command().
+inline void test_client::carry_out_command() {
+    if (relay.has_new_command()) {
+        command_ = relay.take_command();
+    }
+    if (command_ && !world_.hold_commands) {
+        world_.commands.carry_out(
+            *std::exchange(command_, std::nullopt),
+            [this](proxy::command_reply reply) {
+                relay.command_done(std::move(reply), to_server_, to_client_);
+            }
+        );
+        deliver();
+    }
+}
+
+inline void test_client::finish_command() {
+    world_.hold_commands = false;
+    carry_out_command();
+    advance_units();
+    pump();
+}
+
 inline void test_client::pump() {
     while (!terminated && !fatal && step == proxy::relay::server_step::fine) {
         const auto taken = relay.on_client(held, to_server_, to_client_);
         const auto demand = relay.demanded();
         deliver();
         held.erase(0, taken);
+        carry_out_command();
         if (demand == proxy::relay::demand::terminate) {
             terminated = true;
         } else if (demand == proxy::relay::demand::fatal) {
@@ -315,6 +373,7 @@ inline void test_client::advance_units() {
         }
         relay.send_unit(to_server_, to_client_);
         deliver();
+        carry_out_command();
     }
 }
 
