@@ -404,6 +404,7 @@ configuration load(std::string_view text, const std::filesystem::path& file, uns
     read_log(child_or_empty(root, "log", log_keys), out.log);
     check_later_sections(root);
     check_completeness(root, out);
+    out.secrets = std::move(from.secrets);
     out.warnings = from.take_warnings();
     return out;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "catalog/connection.hpp"
+#include "catalog/store.hpp"
 #include "rewrite/units.hpp"
 
 #include <chrono>
@@ -100,6 +101,14 @@ struct route_settings {
     duration idle_transaction_timeout{0};
 };
 
+/// What [connections.NAME] says, which SQL may override.
+struct file_connection {
+    catalog::connection_type type = catalog::connection_type::postgres;
+    catalog::option_map options;  // by canonical name; secrets by name
+
+    bool operator==(const file_connection&) const = default;
+};
+
 struct log_settings {
     std::string level = "info";
     log_format format = log_format::text;
@@ -113,7 +122,9 @@ struct configuration {
     std::vector<auth_rule> auth_rules;
     std::map<std::string, user_settings, std::less<>> users;
     std::map<std::string, std::shared_ptr<const catalog::postgres_connection>, std::less<>>
-        connections;
+        connections;  // those that can be served
+    std::map<std::string, file_connection, std::less<>> file_connections;  // all
+    std::map<std::string, std::string, std::less<>> secrets;    // name -> value, as read at load
     std::vector<std::shared_ptr<const route_settings>> routes;  // in the file's order
     log_settings log;
     std::vector<std::string> warnings;  // one finished sentence each, with file and line

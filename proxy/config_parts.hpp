@@ -2,6 +2,7 @@
 // which they need each other: secrets first, then what names secrets, then what names connections.
 #pragma once
 
+#include "catalog/certificates.hpp"
 #include "proxy/config.hpp"
 #include "proxy/config_reader.hpp"
 
@@ -25,19 +26,14 @@ void read_routes(
     const section& root, configuration& out, const std::set<std::string, std::less<>>& unsupported
 );
 
-/// PEM text, or where it could not be read, the system's words.
-struct pem_source {
-    std::string text;
-    std::string name;  // the path, or for a secret's value "secret …"
-};
+using catalog::check_certificate_authority;
+using catalog::check_key_pair;
+using catalog::max_pem_bytes;
+using catalog::pem_source;
 
-/// Certificate chain and key of one side, checked together. Nothing = fine, else a sentence without
-/// its end.
-std::optional<std::string> check_key_pair(const pem_source& certificate, const pem_source& key);
-
-/// At least one certificate, and nothing that is not one. Nothing = fine, else a sentence without
-/// its end.
-std::optional<std::string> check_certificate_authority(const pem_source& authority);
+/// Whether TLS takes the certificate, which check_key_pair() has read, with this system's settings:
+/// they may ask for longer keys. Nothing = fine, else a sentence without its end.
+std::optional<std::string> check_strength(const pem_source& certificate);
 
 /// The file under `key`, which is not empty; an error where it cannot be read.
 pem_source read_pem_file(const section& from, std::string_view key, const std::string& path);

@@ -1,12 +1,8 @@
 #include "proxy/config_reader.hpp"
 
-#include <cerrno>
 #include <cstdlib>
-#include <fcntl.h>
 #include <sstream>
 #include <sys/stat.h>
-#include <system_error>
-#include <unistd.h>
 
 namespace signalbox::proxy {
 namespace {
@@ -14,31 +10,6 @@ namespace {
 constexpr auto secret_sources = std::to_array<std::string_view>({"env", "file", "value"});
 constexpr std::size_t max_secret_bytes = 65'536;
 constexpr unsigned readable_by_group_or_others = S_IRGRP | S_IROTH;
-
-std::string system_words(int code) {
-    return std::generic_category().message(code);
-}
-
-class file_handle {
-public:
-    explicit file_handle(int fd) noexcept : fd_{fd} {}
-
-    ~file_handle() {
-        if (fd_ >= 0) {
-            ::close(fd_);
-        }
-    }
-
-    file_handle(const file_handle&) = delete;
-    file_handle& operator=(const file_handle&) = delete;
-    file_handle(file_handle&&) = delete;
-    file_handle& operator=(file_handle&&) = delete;
-
-    [[nodiscard]] int get() const noexcept { return fd_; }
-
-private:
-    int fd_;
-};
 
 std::string joined(std::span<const std::string_view> names, bool with_quotes) {
     std::string out;
@@ -137,47 +108,6 @@ configuration_error::configuration_error(
     text_ += ": " + message;
     if (!hint.empty()) {
         text_ += " (" + hint + ")";
-    }
-}
-
-file_content read_file(const std::filesystem::path& path, std::size_t max_bytes, file_kind kind) {
-    file_content out;
-    const int waiting = kind == file_kind::regular ? O_NONBLOCK : 0;
-    const file_handle handle{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | waiting)};
-
-    struct stat facts {};
-
-    if (handle.get() < 0 || ::fstat(handle.get(), &facts) != 0) {
-        out.error = system_words(errno);
-        return out;
-    }
-    if (S_ISDIR(facts.st_mode)) {
-        out.error = system_words(EISDIR);
-        return out;
-    }
-    if (kind == file_kind::regular && !S_ISREG(facts.st_mode)) {
-        out.error = "Not a regular file";
-        return out;
-    }
-    out.mode = facts.st_mode & 0777U;
-    std::array<char, 16'384> block{};
-    while (true) {
-        const ssize_t count = ::read(handle.get(), block.data(), block.size());
-        if (count < 0 && errno == EINTR) {
-            continue;
-        }
-        if (count < 0) {
-            out.error = system_words(errno);
-            return out;
-        }
-        if (count == 0) {
-            return out;
-        }
-        out.text.append(block.data(), static_cast<std::size_t>(count));
-        if (out.text.size() > max_bytes) {
-            out.error = "Larger than " + std::to_string(max_bytes) + " bytes";
-            return out;
-        }
     }
 }
 

@@ -8,6 +8,7 @@
 // repeated either.
 #pragma once
 
+#include "catalog/files.hpp"
 #include "proxy/config.hpp"
 #include "proxy/config_units.hpp"
 
@@ -46,18 +47,9 @@ struct choice {
     Enum value;
 };
 
-/// A file's bytes and its permission bits, or why there are none.
-struct file_content {
-    std::string text;
-    unsigned mode = 0;
-    std::string error;  // the system's own words; "" = read
-};
-
-enum class file_kind { any, regular };
-
-/// Reads at most `max_bytes`; a longer file is an error. Never waits for a FIFO's writer where
-/// `regular` is asked.
-file_content read_file(const std::filesystem::path& path, std::size_t max_bytes, file_kind kind);
+using catalog::file_content;
+using catalog::file_kind;
+using catalog::read_file;
 
 /// The file as a whole: how findings are worded, what relative paths are relative to, and the
 /// secrets.
@@ -118,6 +110,8 @@ public:
         std::string_view hint
     ) const;
 
+    /// The string of a node under `key`: its value, or an element of its list.
+    [[nodiscard]] std::string checked_text(std::string_view key, const toml::node& node) const;
     void read(std::string_view key, std::string& out) const;
     void read_path(std::string_view key, std::string& out) const;
     void read_duration(std::string_view key, duration& out) const;
@@ -175,7 +169,6 @@ private:
     [[nodiscard]] std::optional<std::int64_t> integer(
         std::string_view key, std::int64_t min, std::int64_t max
     ) const;
-    [[nodiscard]] std::string checked_text(std::string_view key, const toml::node& node) const;
 
     source* from_;
     const toml::table* table_;

@@ -1,70 +1,14 @@
 // [connections.*] and [[routes]]: where clients' databases lead.
+#include "catalog/connection_kind.hpp"
+#include "catalog/rejection.hpp"
 #include "proxy/config_parts.hpp"
 
 #include <re2/re2.h>
 
 #include <algorithm>
-#include <charconv>
 
 namespace signalbox::proxy {
 namespace {
-
-enum class connection_kind { postgres, aws_privatelink, kafka };
-
-constexpr auto connection_kinds = std::to_array<choice<connection_kind>>(
-    {{"postgres", connection_kind::postgres},
-     {"aws-privatelink", connection_kind::aws_privatelink},
-     {"kafka", connection_kind::kafka}}
-);
-
-constexpr auto postgres_options = std::to_array<std::string_view>(
-    {"type",
-     "host",
-     "port",
-     "database",
-     "user",
-     "password",
-     "ssl_mode",
-     "ssl_certificate_authority",
-     "ssl_certificate",
-     "ssl_key",
-     "target_session_attrs",
-     "connect_timeout",
-     "aws_privatelink"}
-);
-
-constexpr auto aws_privatelink_options =
-    std::to_array<std::string_view>({"type", "service_name", "availability_zones"});
-
-constexpr auto kafka_options = std::to_array<std::string_view>(
-    {"type",
-     "broker",
-     "brokers",
-     "security_protocol",
-     "sasl_mechanisms",
-     "sasl_username",
-     "sasl_password",
-     "ssl_certificate_authority",
-     "aws_privatelink"}
-);
-
-constexpr auto ssl_modes = std::to_array<choice<catalog::ssl_mode>>(
-    {{"disable", catalog::ssl_mode::disable},
-     {"allow", catalog::ssl_mode::allow},
-     {"prefer", catalog::ssl_mode::prefer},
-     {"require", catalog::ssl_mode::require},
-     {"verify-ca", catalog::ssl_mode::verify_ca},
-     {"verify-full", catalog::ssl_mode::verify_full}}
-);
-
-constexpr auto session_attributes = std::to_array<choice<catalog::target_session_attrs>>(
-    {{"any", catalog::target_session_attrs::any},
-     {"read-write", catalog::target_session_attrs::read_write},
-     {"read-only", catalog::target_session_attrs::read_only},
-     {"primary", catalog::target_session_attrs::primary},
-     {"standby", catalog::target_session_attrs::standby},
-     {"prefer-standby", catalog::target_session_attrs::prefer_standby}}
-);
 
 constexpr auto pool_modes = std::to_array<choice<pool_mode>>(
     {{"session", pool_mode::session},
@@ -119,192 +63,191 @@ constexpr auto route_keys = std::to_array<std::string_view>(
 
 constexpr std::int64_t max_pool_size = 100'000;
 
-std::string trimmed(std::string_view text) {
-    const std::size_t first = text.find_first_not_of(" \t");
-    if (first == std::string_view::npos) {
-        return {};
-    }
-    return std::string{text.substr(first, text.find_last_not_of(" \t") - first + 1)};
-}
-
-std::vector<std::string> split_at_commas(std::string_view text) {
-    std::vector<std::string> out;
-    while (true) {
-        const std::size_t comma = text.find(',');
-        out.push_back(trimmed(text.substr(0, comma)));
-        if (comma == std::string_view::npos) {
-            return out;
-        }
-        text.remove_prefix(comma + 1);
-    }
-}
-
-/// libpq's comma list in a string, or a TOML list.
-std::vector<std::string> read_hosts(const section& from) {
-    std::vector<std::string> out;
-    from.read_strings("host", out);
-    const toml::node* const node = from.find("host");
-    if (node != nullptr && node->is_string()) {
-        out = split_at_commas(out.front());
-    }
-    if (out.empty() || (out.size() == 1 && out.front().empty())) {
-        from.fail("host", from.label() + ": host is required", R"(for example host = "127.0.0.1")");
-    }
-    for (const std::string& host : out) {
-        if (host.empty() || host.find(',') != std::string::npos) {
-            from.fail(
-                "host",
-                "host has an empty element",
-                R"(write "a,b" or ["a", "b"], each with a name)"
-            );
-        }
-    }
+/// An option as the file writes it: `ssl_mode` is SSL MODE.
+std::string key_of(std::string_view option) {
+    std::string out = catalog::lower(option);
+    std::ranges::replace(out, ' ', '_');
     return out;
 }
 
-std::uint16_t parse_port(const section& from, std::string_view text) {
-    constexpr std::uint16_t default_port = 5432;
-    if (text.empty()) {
-        return default_port;  // as in libpq's list
+/// A hint of the catalog's, which is a sentence, as the loader words its own.
+std::string as_clause(std::string hint) {
+    if (hint.ends_with('.')) {
+        hint.pop_back();
     }
-    std::uint16_t port = 0;
-    const auto [stop, ec] = std::from_chars(text.data(), text.data() + text.size(), port);
-    if (ec != std::errc{} || stop != text.data() + text.size() || port == 0) {
-        from.fail(
-            "port", "port must be a number from 1 to 65535, not " + in_quotes(text), "usually 5432"
-        );
+    if (hint.size() > 1 && catalog::lower(hint.substr(1, 1)) == hint.substr(1, 1)) {
+        hint.front() = catalog::lower(hint.substr(0, 1)).front();  // not of an abbreviation
     }
-    return port;
+    return hint;
 }
 
-std::vector<std::uint16_t> read_ports(const section& from) {
-    const toml::node* const node = from.find("port");
-    if (node == nullptr) {
-        return {parse_port(from, "")};
-    }
-    std::vector<std::uint16_t> out;
-    const auto add = [&](const toml::node& each) {
-        if (const auto* const number = each.as_integer()) {
-            out.push_back(parse_port(from, std::to_string(number->get())));
-        } else if (const auto* const text = each.as_string()) {
-            for (const std::string& part : split_at_commas(text->get())) {
-                out.push_back(parse_port(from, part));
-            }
-        } else {
-            from.fail_type("port", "an integer, a comma list or a list", each, "usually 5432");
-        }
-    };
-    if (const auto* const list = node->as_array()) {
-        for (const toml::node& each : *list) {
-            add(each);
-        }
-    } else {
-        add(*node);
-    }
-    return out;
-}
+/// What the file's connections may name.
+class file_context final : public catalog::plan_context {
+public:
+    file_context(
+        const source& from,
+        const std::map<std::string, catalog::connection_type, std::less<>>& connections
+    )
+        : from_(&from), connections_(&connections) {}
 
-void read_addresses(const section& from, catalog::postgres_connection& out) {
-    const std::vector<std::string> hosts = read_hosts(from);
-    const std::vector<std::uint16_t> ports = read_ports(from);
-    if (ports.size() != 1 && ports.size() != hosts.size()) {
-        from.fail(
-            "port",
-            from.label() + " has " + std::to_string(ports.size()) + " ports for " +
-                std::to_string(hosts.size()) + " hosts",
-            "one port for all hosts, or one for each"
-        );
+    [[nodiscard]] std::optional<std::string> find_secret(std::string_view name) const override {
+        const auto found = from_->secrets.find(name);
+        return found != from_->secrets.end() ? std::optional{found->second} : std::nullopt;
     }
-    for (std::size_t at = 0; at < hosts.size(); ++at) {
-        out.hosts.push_back({.host = hosts[at], .port = ports.size() == 1 ? ports[0] : ports[at]});
-    }
-}
 
-void read_server_tls(const section& from, catalog::postgres_connection& out) {
-    from.read_choice("ssl_mode", out.tls, ssl_modes);
-    from.read_path("ssl_certificate_authority", out.tls_ca);
-    from.read_path("ssl_certificate", out.tls_certificate);
-    if (auto key = from.read_secret("ssl_key")) {
-        const bool is_pem = key->starts_with("-----BEGIN");
-        out.tls_key = is_pem ? std::move(*key) : from.from().resolve(*key);
+    /// One that is not in the file may come from the catalog, which plans again with what it knows.
+    [[nodiscard]] std::optional<catalog::connection_type> find_connection(std::string_view name
+    ) const override {
+        const auto found = connections_->find(name);
+        return found != connections_->end() ? found->second
+                                            : catalog::connection_type::aws_privatelink;
     }
-    if (out.tls == catalog::ssl_mode::disable) {
-        return;
-    }
-    if (!out.tls_ca.empty()) {
-        constexpr std::string_view name = "ssl_certificate_authority";
-        if (auto problem = check_certificate_authority(read_pem_file(from, name, out.tls_ca))) {
-            from.fail(name, from.label() + ": " + *problem, "the file must hold PEM certificates");
-        }
-    } else if (out.tls == catalog::ssl_mode::verify_ca || out.tls == catalog::ssl_mode::verify_full) {
-        from.fail(
-            "ssl_mode",
-            "this ssl_mode of " + from.label() + " needs ssl_certificate_authority",
-            "set it to the file with the authority's certificate"
-        );
-    }
-    if (out.tls_certificate.empty() != out.tls_key.empty()) {
-        from.fail(
-            out.tls_key.empty() ? "ssl_certificate" : "ssl_key",
-            "ssl_certificate and ssl_key of " + from.label() + " must be given together",
-            "ssl_key names a secret that holds the key or the path of its file"
-        );
-    }
-    if (out.tls_certificate.empty()) {
-        return;
-    }
-    const pem_source certificate = read_pem_file(from, "ssl_certificate", out.tls_certificate);
-    pem_source key{.text = out.tls_key, .name = "the value of the secret in ssl_key"};
-    if (!out.tls_key.starts_with("-----BEGIN")) {
-        // A path is the secret's value too, so the message does not repeat it.
-        file_content content = read_file(out.tls_key, 65'536, file_kind::regular);
-        if (!content.error.empty()) {
-            from.fail(
-                "ssl_key",
-                "ssl_key of " + from.label() +
-                    ": cannot read the file that the secret names: " + content.error,
-                "the secret's value must be the key in PEM form or the path of its file"
-            );
-        }
-        key = {
-            .text = std::move(content.text), .name = "the file that the secret in ssl_key names"};
-    }
-    if (auto problem = check_key_pair(certificate, key)) {
-        from.fail(
-            "ssl_key",
-            from.label() + ": " + *problem,
-            "certificate and key must belong to each other"
-        );
-    }
-}
 
-std::shared_ptr<const catalog::postgres_connection> read_postgres(
-    const section& from, const std::string& name
+    [[nodiscard]] std::filesystem::path resolve_path(const std::string& path) const override {
+        return from_->resolve(path);
+    }
+
+    [[nodiscard]] std::string option_word(std::string_view option) const override {
+        return key_of(option);
+    }
+
+private:
+    const source* from_;
+    const std::map<std::string, catalog::connection_type, std::less<>>* connections_;
+};
+
+std::string read_element(
+    const section& from,
+    std::string_view key,
+    const toml::node& node,
+    const catalog::option_description& option
 ) {
-    catalog::postgres_connection out;
-    out.name = name;
-    read_addresses(from, out);
-    from.read("user", out.user);
-    out.password = from.read_secret("password");
-    from.read("database", out.database);
-    read_server_tls(from, out);
-    from.read_choice("target_session_attrs", out.target, session_attributes);
-    if (from.has("connect_timeout")) {
-        from.read_duration("connect_timeout", out.connect_timeout.emplace());
+    const bool takes_number = option.form == catalog::option_form::number;
+    const auto* const number = node.as_integer();
+    if (takes_number && number != nullptr) {
+        return std::to_string(number->get());
     }
-    return std::make_shared<const catalog::postgres_connection>(std::move(out));
+    if (node.is_string()) {
+        return from.checked_text(key, node);
+    }
+    from.fail_type(
+        key,
+        std::string{takes_number ? "a number or a string" : "a string"} +
+            (option.takes_list ? ", or a list" : ""),
+        node,
+        takes_number ? "write digits, or the value between double quotes"
+                     : "write it between double quotes"
+    );
 }
 
-/// What cannot be served yet is still checked, so that a typing error does not wait for later.
-void check_other_options(const section& from, std::span<const std::string_view> options) {
-    for (const std::string_view option : options) {
-        if (option == "sasl_password") {
-            std::ignore = from.read_secret(option);
-        } else {
-            std::vector<std::string> ignored;
-            from.read_strings(option, ignored);
+/// Nothing where the file says "", which stands for none.
+std::optional<catalog::option_value> read_option(
+    const section& from,
+    std::string_view key,
+    const toml::node& node,
+    const catalog::option_description& option
+) {
+    using catalog::option_form;
+    if (option.form == option_form::secret) {
+        if (!from.read_secret(key)) {
+            return std::nullopt;
+        }
+        return catalog::secret_name{from.checked_text(key, node)};
+    }
+    const toml::array* const list = node.as_array();
+    if (list != nullptr && option.takes_list) {
+        std::vector<std::string> elements;
+        for (const toml::node& each : *list) {
+            elements.push_back(read_element(from, key, each, option));
+        }
+        return elements;
+    }
+    std::string text = read_element(from, key, node, option);
+    const bool may_be_none = option.form == option_form::connection ||
+                             (option.form == option_form::text && !option.takes_list);
+    if (text.empty() && may_be_none) {
+        return std::nullopt;
+    }
+    return text;
+}
+
+catalog::option_map read_options(const section& from, const catalog::connection_kind& kind) {
+    catalog::option_map out;
+    for (const catalog::option_description& option : kind.descriptions()) {
+        const std::string key = key_of(option.name);
+        if (const toml::node* const node = from.find(key)) {
+            if (auto value = read_option(from, key, *node, option)) {
+                out.emplace(option.name, *std::move(value));
+            }
         }
     }
+    return out;
+}
+
+catalog::planned_connection plan(
+    const section& from,
+    const std::string& name,
+    const file_connection& connection,
+    const file_context& context
+) {
+    try {
+        return catalog::kind_of(connection.type).plan(name, connection.options, context);
+    } catch (const catalog::rejection& why) {
+        from.fail(
+            key_of(why.option()),
+            from.label() + ": " + why.report().message,
+            as_clause(why.report().hint)
+        );
+    }
+}
+
+void check_client_certificate(const section& from, const catalog::planned_connection& planned) {
+    if (!planned.postgres || planned.postgres->tls == catalog::ssl_mode::disable ||
+        planned.postgres->tls_certificate.empty()) {
+        return;
+    }
+    constexpr std::string_view key = "ssl_certificate";
+    const std::string& file = planned.postgres->tls_certificate;
+    if (const auto problem = check_strength(read_pem_file(from, key, file))) {
+        from.fail(
+            key, from.label() + ": " + *problem, "this system's OpenSSL asks for a stronger one"
+        );
+    }
+}
+
+/// What a connection may hold: its type, which is read first, decides which.
+std::vector<std::string> keys_of(std::span<const catalog::connection_kind* const> kinds) {
+    std::vector<std::string> out{"type"};
+    for (const catalog::connection_kind* const kind : kinds) {
+        for (const std::string_view option : kind->options()) {
+            out.push_back(key_of(option));
+        }
+    }
+    return out;
+}
+
+catalog::connection_type read_type(const section& from) {
+    constexpr std::size_t count = catalog::connection_type_count;
+    const auto kinds = catalog::all_kinds();
+    std::array<choice<catalog::connection_type>, count> types{};
+    std::ranges::transform(kinds, types.begin(), [](const catalog::connection_kind* kind) {
+        return choice<catalog::connection_type>{kind->type_name(), kind->type()};
+    });
+    catalog::connection_type out = catalog::connection_type::postgres;
+    from.read_choice("type", out, types);
+    return out;
+}
+
+/// A table of [connections], with the keys that these types have.
+section open_connection(
+    source& from,
+    const std::string& name,
+    const toml::table& options,
+    std::span<const catalog::connection_kind* const> kinds
+) {
+    const std::vector<std::string> keys = keys_of(kinds);
+    const std::vector<std::string_view> names{keys.begin(), keys.end()};
+    return section{from, options, "[connections." + name + "]", names};
 }
 
 /// The pattern, or an error at `key`. RE2 compiles it here and throws it away: the value is plain
@@ -470,15 +413,10 @@ void read_connections(
     if (table == nullptr) {
         root.fail_type("connections", "tables", *node, "write [connections.name] for each");
     }
-    std::vector<std::string_view> any_option;
-    any_option.insert(any_option.end(), postgres_options.begin(), postgres_options.end());
-    any_option.insert(any_option.end(), kafka_options.begin(), kafka_options.end());
-    any_option.insert(
-        any_option.end(), aws_privatelink_options.begin(), aws_privatelink_options.end()
-    );
+    std::map<std::string, section, std::less<>> sections;
+    std::map<std::string, catalog::connection_type, std::less<>> types;
     for (const auto& [key, each] : *table) {
         const std::string name{key.str()};
-        const std::string label = "[connections." + name + "]";
         const toml::table* const options = each.as_table();
         if (options == nullptr || name.empty()) {
             root.from().fail(
@@ -489,36 +427,36 @@ void read_connections(
                 "write [connections.main] and its options below"
             );
         }
-        // The type decides which options there are, so it is read first, among all that exist.
-        connection_kind kind = connection_kind::postgres;
-        section{root.from(), *options, label, any_option}.read_choice(
-            "type", kind, connection_kinds
-        );
-        if (kind == connection_kind::postgres) {
-            const section from{root.from(), *options, label, postgres_options};
-            auto connection = read_postgres(from, name);
-            std::string tunnel;
-            from.read("aws_privatelink", tunnel);
-            if (tunnel.empty()) {
-                out.connections.emplace(name, std::move(connection));
-                continue;
-            }
+        const auto type =
+            read_type(open_connection(root.from(), name, *options, catalog::all_kinds()));
+        const auto* const kind = &catalog::kind_of(type);
+        sections.emplace(name, open_connection(root.from(), name, *options, {&kind, 1}));
+        types.emplace(name, type);
+    }
+    const file_context context{root.from(), types};
+    for (const auto& [name, from] : sections) {
+        const catalog::connection_kind& kind = catalog::kind_of(types.at(name));
+        const file_connection& connection =
+            out.file_connections
+                .emplace(name, file_connection{kind.type(), read_options(from, kind)})
+                .first->second;
+        const catalog::planned_connection planned = plan(from, name, connection, context);
+        check_client_certificate(from, planned);
+        if (!kind.is_supported()) {
+            from.warn(
+                "type",
+                "Connections of this type are not supported yet; " + from.label() + " is ignored."
+            );
+            unsupported.insert(name);
+        } else if (!planned.depends_on.empty()) {
             from.warn(
                 "aws_privatelink",
                 "AWS PrivateLink is not supported yet; the connection is ignored."
             );
+            unsupported.insert(name);
         } else {
-            const std::span<const std::string_view> options_of_kind =
-                kind == connection_kind::kafka
-                    ? std::span<const std::string_view>{kafka_options}
-                    : std::span<const std::string_view>{aws_privatelink_options};
-            const section from{root.from(), *options, label, options_of_kind};
-            check_other_options(from, options_of_kind);
-            from.warn(
-                "type", "Connections of this type are not supported yet; " + label + " is ignored."
-            );
+            out.connections.emplace(name, planned.postgres);
         }
-        unsupported.insert(name);
     }
 }
 

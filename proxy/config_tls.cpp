@@ -1,21 +1,14 @@
-// Certificates and keys that the configuration names: are they there, readable, and a pair? OpenSSL
-// judges them in a context of its own that is thrown away; whoever terminates TLS loads them again.
+// [tls], and what OpenSSL's settings say of a certificate.
 #include "proxy/config_parts.hpp"
 
-#include <climits>
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
 
 #include <memory>
 
 namespace signalbox::proxy {
 namespace {
-
-constexpr std::size_t max_pem_bytes =
-    4U << 20U;  // all the world's root certificates take a quarter of a megabyte
 
 template <auto Free>
 struct freed_by {
@@ -24,35 +17,6 @@ struct freed_by {
         Free(object);
     }
 };
-
-using bio_ptr = std::unique_ptr<BIO, freed_by<BIO_free_all>>;
-using x509_ptr = std::unique_ptr<X509, freed_by<X509_free>>;
-using key_ptr = std::unique_ptr<EVP_PKEY, freed_by<EVP_PKEY_free>>;
-using context_ptr = std::unique_ptr<SSL_CTX, freed_by<SSL_CTX_free>>;
-
-/// The oldest reason in OpenSSL's queue, which is the cause of the others.
-std::string openssl_words() {
-    const unsigned long code = ERR_peek_error();
-    const char* const reason = code != 0 ? ERR_reason_error_string(code) : nullptr;
-    ERR_clear_error();
-    return reason != nullptr ? reason : "unknown reason";
-}
-
-bio_ptr open_memory(const std::string& text) {
-    return bio_ptr{BIO_new_mem_buf(
-        text.data(), static_cast<int>(std::min<std::size_t>(text.size(), INT_MAX))
-    )};
-}
-
-/// Without it OpenSSL would ask for the passphrase on the terminal.
-int refuse_passphrase(char*, int, int, void*) {
-    return -1;
-}
-
-bool is_end_of_pem() {
-    const unsigned long code = ERR_peek_last_error();
-    return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
-}
 
 }  // namespace
 
@@ -68,56 +32,21 @@ pem_source read_pem_file(const section& from, std::string_view key, const std::s
     return {.text = std::move(content.text), .name = in_quotes(path)};
 }
 
-std::optional<std::string> check_key_pair(const pem_source& certificate, const pem_source& key) {
+std::optional<std::string> check_strength(const pem_source& certificate) {
     ERR_clear_error();
-    const context_ptr context{SSL_CTX_new(TLS_method())};
-    const bio_ptr certificate_input = open_memory(certificate.text);
-    const bio_ptr key_input = open_memory(key.text);
-    if (!context || !certificate_input || !key_input) {
-        return "OpenSSL has no memory: " + openssl_words();
+    const std::unique_ptr<SSL_CTX, freed_by<SSL_CTX_free>> context{SSL_CTX_new(TLS_method())};
+    const std::unique_ptr<BIO, freed_by<BIO_free_all>> input{BIO_new_mem_buf(
+        certificate.text.data(), static_cast<int>(certificate.text.size())  // max_pem_bytes
+    )};
+    const std::unique_ptr<X509, freed_by<X509_free>> leaf{
+        PEM_read_bio_X509(input.get(), nullptr, nullptr, nullptr)};
+    if (context && SSL_CTX_use_certificate(context.get(), leaf.get()) == 1) {
+        return std::nullopt;
     }
-    const x509_ptr leaf{
-        PEM_read_bio_X509(certificate_input.get(), nullptr, refuse_passphrase, nullptr)};
-    if (!leaf) {
-        return certificate.name + " holds no certificate in PEM form: " + openssl_words();
-    }
-    if (SSL_CTX_use_certificate(context.get(), leaf.get()) != 1) {
-        return certificate.name + " is not a certificate that OpenSSL accepts: " + openssl_words();
-    }
-    const key_ptr private_key{
-        PEM_read_bio_PrivateKey(key_input.get(), nullptr, refuse_passphrase, nullptr)};
-    if (!private_key) {
-        return key.name +
-               " holds no private key in PEM form without passphrase: " + openssl_words();
-    }
-    if (SSL_CTX_use_PrivateKey(context.get(), private_key.get()) != 1 ||
-        SSL_CTX_check_private_key(context.get()) != 1) {
-        return key.name + " is not the key of the certificate " + certificate.name + ": " +
-               openssl_words();
-    }
+    const char* const reason = ERR_reason_error_string(ERR_peek_error());
     ERR_clear_error();
-    return std::nullopt;
-}
-
-std::optional<std::string> check_certificate_authority(const pem_source& authority) {
-    ERR_clear_error();
-    const bio_ptr input = open_memory(authority.text);
-    if (!input) {
-        return "OpenSSL has no memory: " + openssl_words();
-    }
-    for (std::size_t count = 0;; ++count) {
-        const x509_ptr each{
-            PEM_read_bio_X509_AUX(input.get(), nullptr, refuse_passphrase, nullptr)};
-        if (each) {
-            continue;
-        }
-        if (count != 0 && is_end_of_pem()) {
-            ERR_clear_error();
-            return std::nullopt;
-        }
-        return authority.name +
-               " holds no certificate in PEM form, or a damaged one: " + openssl_words();
-    }
+    return certificate.name + " is not a certificate that OpenSSL accepts: " +
+           (reason != nullptr ? reason : "unknown reason");
 }
 
 void read_client_tls(const section& tls, configuration& out) {
@@ -178,14 +107,18 @@ void read_client_tls(const section& tls, configuration& out) {
     }
     const pem_source certificate = read_pem_file(tls, "certificate", settings.certificate);
     const pem_source key = read_pem_file(tls, "key", settings.key);
-    if (auto problem = check_key_pair(certificate, key)) {
+    auto problem = check_key_pair(certificate, key);
+    if (!problem) {
+        problem = check_strength(certificate);
+    }
+    if (problem) {
         tls.fail(
             "certificate", "[tls]: " + *problem, "the files must be PEM and belong to each other"
         );
     }
     if (!settings.client_ca.empty()) {
-        if (auto problem =
-                check_certificate_authority(read_pem_file(tls, "client_ca", settings.client_ca))) {
+        problem = check_certificate_authority(read_pem_file(tls, "client_ca", settings.client_ca));
+        if (problem) {
             tls.fail("client_ca", "[tls]: " + *problem, "the file must hold PEM certificates");
         }
     } else if (settings.mode == client_tls_mode::verify_ca || settings.mode == client_tls_mode::verify_full) {

@@ -28,6 +28,7 @@ inline constexpr std::string_view invalid_authorization = "28000";
 inline constexpr std::string_view invalid_password = "28P01";
 inline constexpr std::string_view invalid_catalog_name = "3D000";
 inline constexpr std::string_view syntax_error = "42601";
+inline constexpr std::string_view undefined_object = "42704";
 inline constexpr std::string_view duplicate_prepared_statement = "42P05";
 inline constexpr std::string_view out_of_memory = "53200";
 inline constexpr std::string_view too_many_connections = "53300";
