@@ -55,6 +55,9 @@ derived_keys& key_cache() {
     return cache;
 }
 
+constexpr const char* took_too_long = "timeout expired";
+constexpr const char* resolving_took_too_long = "timeout expired while resolving the host name";
+
 /// The target cannot be reached for now, in the system's words or ours.
 connect_failure unreachable(std::string message) {
     return {.unreachable = true, .sqlstate = {}, .message = std::move(message), .detail = {}};
@@ -106,24 +109,38 @@ server_connection::~server_connection() {
 }
 
 std::string server_connection::place() const {
-    const auto& hosts = target_->connection->hosts;
-    const auto& at = hosts[host_index_ == 0 ? 0 : host_index_ - 1];
-    return "host " + at.host + ", port " + std::to_string(at.port);
+    return "host " + at().host + ", port " + std::to_string(at().port);
+}
+
+catalog::target_session_attrs server_connection::wanted() const noexcept {
+    return search_->takes_unfit ? catalog::target_session_attrs::any : target_->connection->target;
 }
 
 void server_connection::start() {
+    search_ = std::make_unique<host_search>();
+    search_->order = io_->silent.order(target_->connection->hosts, clock::now());
     next_host();
+}
+
+void server_connection::expire() {
+    if (phase_ == phase::ready || phase_ == phase::failed) {
+        return;
+    }
+    const auto why =
+        unreachable(phase_ == phase::resolving ? resolving_took_too_long : took_too_long);
+    remember(why, weight::silence);
+    host_failed(why);
+    fail_with_best();
 }
 
 void server_connection::next_host() {
     phase_ = phase::resolving;
-    const auto& at = target_->connection->hosts[host_index_++];
+    host_index_ = search_->order[search_->next++];
+    search_->has_answered = false;
     address_index_ = 0;
-    addresses_ = numeric_addresses(at);
+    addresses_ = numeric_addresses(at());
     if (!addresses_.empty()) {
-        choice_ = wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
-        tls_retried_ = false;
-        open_socket();
+        first_address();
         return;
     }
     if (target_->connect_timeout.count() > 0) {
@@ -131,38 +148,42 @@ void server_connection::next_host() {
             io_->loop,
             clock::now() + target_->connect_timeout,
             [](void* self) {
-                static_cast<server_connection*>(self)->give_up(
-                    unreachable("timeout expired while resolving the host name")
+                static_cast<server_connection*>(self)->attempt_failed(
+                    unreachable(resolving_took_too_long)
                 );
             },
             this
         );
     }
-    io_->workers.submit([this, at, alive = alive_, &loop = io_->loop] {
-        auto resolved = resolve_addresses(at);
-        loop.post([this, alive, resolved = std::move(resolved)]() mutable {
-            if (!*alive || phase_ != phase::resolving) {
+    io_->workers.submit([this, host = at(), alive = alive_, turn = ++turn_, &loop = io_->loop] {
+        auto resolved = resolve_addresses(host);
+        loop.post([this, alive, turn, resolved = std::move(resolved)]() mutable {
+            if (!*alive || phase_ != phase::resolving || turn != turn_) {
                 return;
             }
             if (auto* const reason = std::get_if<std::string>(&resolved)) {
-                addresses_.clear();
                 attempt_failed(unreachable(*reason));
                 return;
             }
             addresses_ = std::get<0>(std::move(resolved));
-            choice_ =
-                wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
-            tls_retried_ = false;
-            open_socket();
+            first_address();
         });
     });
+}
+
+void server_connection::first_address() {
+    choice_ = wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
+    tls_retried_ = false;
+    open_socket();
 }
 
 void server_connection::open_socket() {
     socket.close();
     input_.clear();
     reported.clear();
+    search_->facts = {};
     scram_.reset();
+    ++turn_;
     phase_ = phase::connecting;
     const int fd = begin_connect(addresses_[address_index_]);
     if (fd < 0) {
@@ -177,8 +198,7 @@ void server_connection::open_socket() {
             io_->loop,
             clock::now() + target_->connect_timeout,
             [](void* self) {
-                static_cast<server_connection*>(self)->attempt_failed(unreachable("timeout expired")
-                );
+                static_cast<server_connection*>(self)->attempt_failed(unreachable(took_too_long));
             },
             this
         );
@@ -188,19 +208,65 @@ void server_connection::open_socket() {
 void server_connection::attempt_failed(connect_failure why) {
     deadline_.cancel();
     socket.close();
-    if (why.unreachable) {
-        if (address_index_ + 1 < addresses_.size()) {
-            ++address_index_;
-            choice_ =
-                wants_tls_first(target_->connection->tls) ? tls_choice::tls : tls_choice::plain;
-            tls_retried_ = false;
-            open_socket();
-            return;
+    if (!why.unreachable) {
+        give_up(std::move(why));
+        return;
+    }
+    remember(why, why.sqlstate.empty() ? weight::silence : weight::refusal);
+    if (address_index_ + 1 < addresses_.size()) {
+        ++address_index_;
+        first_address();
+        return;
+    }
+    host_failed(why);
+    after_host();
+}
+
+void server_connection::after_host() {
+    if (search_->next == search_->order.size() && !search_->unfit.empty() &&
+        target_->connection->target == catalog::target_session_attrs::prefer_standby) {
+        search_->order = std::exchange(search_->unfit, {});
+        search_->next = 0;
+        search_->takes_unfit = true;
+    }
+    if (search_->next < search_->order.size()) {
+        next_host();
+    } else {
+        fail_with_best();
+    }
+}
+
+void server_connection::remember(const connect_failure& why, weight how) {
+    if (how >= search_->best_weight) {
+        search_->best_weight = how;
+        search_->best = why;
+        search_->best.at = at();
+    }
+}
+
+void server_connection::note_answer() {
+    if (!search_->has_answered) {
+        search_->has_answered = true;
+        if (target_->connection->hosts.size() > 1) {
+            io_->silent.note_answer(at());
         }
-        if (host_index_ < target_->connection->hosts.size()) {
-            next_host();
-            return;
-        }
+    }
+}
+
+void server_connection::host_failed(const connect_failure& why) {
+    if (target_->connection->hosts.size() == 1) {
+        return;
+    }
+    if (!search_->has_answered) {
+        io_->silent.note_silence(at(), clock::now());
+    }
+    search_->all += (search_->all.empty() ? "" : "; ") + place() + ": " + why.message;
+}
+
+void server_connection::fail_with_best() {
+    auto why = std::move(search_->best);
+    if (!search_->all.empty()) {
+        why.detail = "Connection \"" + target_->connection->name + "\": " + search_->all + '.';
     }
     give_up(std::move(why));
 }
@@ -209,6 +275,9 @@ void server_connection::give_up(connect_failure why) {
     deadline_.cancel();
     socket.close();
     phase_ = phase::failed;
+    if (why.at.host.empty()) {
+        why.at = at();
+    }
     if (why.detail.empty()) {
         why.detail = "Connection \"" + target_->connection->name + "\": " + place() + '.';
     }
@@ -259,6 +328,7 @@ void server_connection::on_events(std::uint32_t events) {
             return;
         case phase::tls_handshake:
         case phase::authenticating:
+        case phase::checking_session:
             if ((events & EPOLLOUT) != 0 && !socket.flush()) {
                 attempt_failed(unreachable(system_text(socket.error())));
             } else if (phase_ == phase::tls_handshake) {
@@ -397,7 +467,7 @@ void server_connection::read_login() {
     }
     if (!got.bytes.empty()) {
         on_login_bytes(got.bytes);
-        if (phase_ != phase::authenticating) {
+        if (!is_logging_in()) {
             return;
         }
     }
@@ -413,7 +483,7 @@ void server_connection::read_login() {
 void server_connection::on_login_bytes(std::string_view bytes) {
     input_.append(bytes);
     std::size_t at = 0;
-    while (phase_ == phase::authenticating && input_.size() - at >= wire::header_bytes) {
+    while (is_logging_in() && input_.size() - at >= wire::header_bytes) {
         const char type = input_[at];
         const std::size_t length = wire::load_u32(input_.data() + at + 1);
         if (length < 4 || length > wire::max_server_control_bytes ||
@@ -432,11 +502,13 @@ void server_connection::on_login_bytes(std::string_view bytes) {
         // A copy of the place, since a handler may reconnect and clear the input.
         const std::string body = input_.substr(at + wire::header_bytes, length - 4);
         at += length + 1;
-        if (!on_login_message(type, body)) {
+        note_answer();
+        if (!(phase_ == phase::authenticating ? on_login_message(type, body)
+                                              : on_check_message(type, body))) {
             return;
         }
     }
-    if (phase_ == phase::authenticating) {
+    if (is_logging_in()) {
         input_.erase(0, at);
     } else {
         wire::free_buffer(input_);
@@ -451,6 +523,7 @@ bool server_connection::on_login_message(char type, std::string_view body) {
         case m::parameter_status:
             if (const auto status = wire::parse_parameter_status(body)) {
                 reported.emplace_back(status->name, status->value);
+                search_->facts.note(status->name, status->value);
             }
             return true;
         case m::backend_key_data:
@@ -462,18 +535,7 @@ bool server_connection::on_login_message(char type, std::string_view body) {
         case m::negotiate_protocol_version:
             return true;
         case m::ready_for_query:
-            deadline_.cancel();
-            phase_ = phase::ready;
-            connected_at = clock::now();
-            credentials_ = {};
-            scram_.reset();
-            wire::free_buffer(output_);
-            io_->loop.defer([this, alive = alive_] {
-                if (*alive) {
-                    observer_->on_connected(*this);
-                }
-            });
-            return true;
+            return on_session_open();
         case m::error_response: {
             const auto report = wire::parse_report(body);
             connect_failure why{
@@ -499,6 +561,95 @@ bool server_connection::on_login_message(char type, std::string_view body) {
             );
             return false;
     }
+}
+
+bool server_connection::on_session_open() {
+    const auto question = session_question(wanted(), search_->facts);
+    if (question.empty()) {
+        return on_session_checked();
+    }
+    phase_ = phase::checking_session;
+    output_.clear();
+    wire::write_query(output_, question);
+    return send(output_);
+}
+
+bool server_connection::on_check_message(char type, std::string_view body) {
+    namespace m = wire::server_message;
+    switch (type) {
+        case m::parameter_status:
+            if (const auto status = wire::parse_parameter_status(body)) {
+                reported.emplace_back(status->name, status->value);
+            }
+            return true;
+        case m::data_row: {
+            std::vector<std::optional<std::string_view>> fields;
+            if (wire::parse_data_row(body, fields) && fields.size() == 1 && fields[0]) {
+                search_->facts.answer = *fields[0] == "on" || *fields[0] == "t";
+            }
+            return true;
+        }
+        case m::row_description:
+        case m::command_complete:
+        case m::notice_response:
+            return true;
+        case m::ready_for_query:
+            if (search_->facts.answer) {
+                return on_session_checked();
+            }
+            break;
+        case m::error_response:
+            if (const auto report = wire::parse_report(body)) {
+                attempt_failed(
+                    {.unreachable = true,
+                     .sqlstate = std::string{report->sqlstate},
+                     .message = std::string{report->message},
+                     .detail = std::string{report->detail}}
+                );
+                return false;
+            }
+            break;
+        default:
+            break;
+    }
+    attempt_failed(unreachable("the server did not say whether it fits target_session_attrs"));
+    return false;
+}
+
+bool server_connection::on_session_checked() {
+    const auto misfit = session_misfit(wanted(), search_->facts);
+    if (misfit.empty()) {
+        become_ready();
+        return true;
+    }
+    output_.clear();
+    wire::write_terminate(output_);
+    if (socket.write(output_, io_->scratch)) {
+        socket.shut_down(io_->scratch);
+    }
+    deadline_.cancel();
+    socket.close();
+    const auto why = unreachable(std::string{misfit});
+    remember(why, weight::misfit);
+    host_failed(why);
+    search_->unfit.push_back(host_index_);
+    after_host();  // its other addresses lead to the same server
+    return false;
+}
+
+void server_connection::become_ready() {
+    deadline_.cancel();
+    phase_ = phase::ready;
+    connected_at = clock::now();
+    credentials_ = {};
+    scram_.reset();
+    search_.reset();
+    wire::free_buffer(output_);
+    io_->loop.defer([this, alive = alive_] {
+        if (*alive) {
+            observer_->on_connected(*this);
+        }
+    });
 }
 
 bool server_connection::retry_with_other_tls(std::string_view sqlstate) {
@@ -528,7 +679,13 @@ bool server_connection::on_authentication(std::string_view body) {
         return false;
     };
     if (!request) {
-        return refuse("malformed authentication request from the server");
+        give_up(
+            {.unreachable = false,
+             .sqlstate = std::string{wire::sqlstate::protocol_violation},
+             .message = "malformed authentication request from the server",
+             .detail = {}}
+        );
+        return false;
     }
     output_.clear();
     switch (request->kind) {
@@ -621,13 +778,14 @@ bool server_connection::on_sasl_challenge(std::string_view data) {
 void server_connection::derive_keys(std::string salt, int iterations) {
     io_->workers.submit([this,
                          alive = alive_,
+                         turn = turn_,
                          &loop = io_->loop,
                          password = *credentials_.password,
                          salt = std::move(salt),
                          iterations] {
         auto keys = key_cache().derive(password, salt, iterations);
-        loop.post([this, alive, keys] {
-            if (!*alive || phase_ != phase::authenticating) {
+        loop.post([this, alive, turn, keys] {
+            if (!*alive || phase_ != phase::authenticating || turn != turn_) {
                 return;
             }
             if (!keys) {

@@ -1,20 +1,28 @@
 // One socket to a PostgreSQL server: connecting, TLS, login; afterwards a stream that somebody
 // uses.
 //
-//   resolving -> connecting -> asking_for_tls -> tls_handshake -> authenticating -> ready
-//        any of these -> failed (told once)
+//   resolving -> connecting -> asking_for_tls -> tls_handshake -> authenticating
+//                                      -> checking_session (only where one question is open) ->
+//                                      ready
+//        any of these -> the next address, or host -> failed (told once)
+//
+// Several hosts are tried in order, but for those that were silent lately: they come last. With
+// target_session_attrs a host that does not fit is left for the next one, and prefer-standby takes
+// one that did not fit in the end.
 //
 // Invariants
 //   - the owner gets exactly one of on_connected and on_connect_failed;
 //   - once ready, events go to the user; the connection itself reads nothing more;
 //   - a ready connection with an empty stream may be moved to another event loop with detach() and
 //   attach().
-// Source    libpq's fe-connect.c for the meaning of the six sslmodes
+// Source    libpq's fe-connect.c for the meaning of the six sslmodes and of several hosts
 #pragma once
 
 #include "backend/address.hpp"
 #include "backend/io/event_loop.hpp"
 #include "backend/io/stream.hpp"
+#include "backend/session_attributes.hpp"
+#include "backend/silent_hosts.hpp"
 #include "backend/work_pool.hpp"
 #include "catalog/connection.hpp"
 #include "wire/messages.hpp"
@@ -33,6 +41,7 @@ struct io_context {
     event_loop& loop;
     io_scratch& scratch;
     work_pool& workers;
+    silent_hosts silent{};
 };
 
 /// How to log in. Neither: only trust and cert work.
@@ -60,6 +69,7 @@ struct connect_failure {
     std::string sqlstate;
     std::string message;  // the server's or the system's own words
     std::string detail;
+    catalog::host_port at{};  // whose words
 };
 
 class server_connection;
@@ -100,6 +110,8 @@ public:
     server_connection& operator=(const server_connection&) = delete;
 
     void start();
+    /// Ends an attempt that takes too long. on_connect_failed() says what is known by then.
+    void expire();
 
     /// Towards another thread's loop and back; only when ready, with nothing pending.
     void detach() noexcept { socket.detach(); }
@@ -135,9 +147,9 @@ public:
         return addresses_[address_index_];
     }
 
-    [[nodiscard]] const std::string& host() const noexcept {
-        return target_->connection->hosts[host_index_ == 0 ? 0 : host_index_ - 1].host;
-    }
+    [[nodiscard]] const std::string& host() const noexcept { return at().host; }
+
+    [[nodiscard]] std::uint16_t port() const noexcept { return at().port; }
 
 private:
     enum class phase {
@@ -146,13 +158,30 @@ private:
         asking_for_tls,
         tls_handshake,
         authenticating,
+        checking_session,
         ready,
         failed
     };
     enum class tls_choice { plain, tls };
 
+    /// Which of several failures is told: the most telling, and of equals the last.
+    enum class weight { silence, refusal, misfit };
+
+    /// The way through the hosts, until one is connected.
+    struct host_search {
+        std::vector<std::size_t> order;  // places in the connection's hosts
+        std::size_t next = 0;            // in `order`
+        std::vector<std::size_t> unfit;  // they answered, and can be had
+        bool takes_unfit = false;        // the second pass of prefer-standby
+        bool has_answered = false;       // the host at hand
+        session_facts facts;             // of the session at hand
+        weight best_weight = weight::silence;
+        connect_failure best;
+        std::string all;  // what each host said, for the detail
+    };
+
     void next_host();
-    void next_address();
+    void first_address();
     void open_socket();
     void on_connect_finished();
     void begin_session();
@@ -161,6 +190,11 @@ private:
     void read_login();
     void on_login_bytes(std::string_view bytes);
     bool on_login_message(char type, std::string_view body);
+    bool on_session_open();
+    bool on_check_message(char type, std::string_view body);
+    bool on_session_checked();
+    void become_ready();
+    [[nodiscard]] catalog::target_session_attrs wanted() const noexcept;
     bool on_authentication(std::string_view body);
     bool on_sasl(std::string_view mechanisms);
     bool on_sasl_challenge(std::string_view data);
@@ -170,7 +204,21 @@ private:
     bool retry_with_other_tls(std::string_view sqlstate);
     /// This address has failed: the next one, or the end.
     void attempt_failed(connect_failure why);
+    void note_answer();
+    void host_failed(const connect_failure& why);
+    void after_host();
+    void remember(const connect_failure& why, weight how);
+    void fail_with_best();
     void give_up(connect_failure why);
+
+    [[nodiscard]] bool is_logging_in() const noexcept {
+        return phase_ == phase::authenticating || phase_ == phase::checking_session;
+    }
+
+    [[nodiscard]] const catalog::host_port& at() const noexcept {
+        return target_->connection->hosts[host_index_];
+    }
+
     [[nodiscard]] std::string place() const;
 
     io_context* io_;
@@ -181,6 +229,9 @@ private:
     phase phase_ = phase::resolving;
     tls_choice choice_ = tls_choice::plain;
     bool tls_retried_ = false;
+    std::uint32_t turn_ =
+        0;  // an answer from another thread that belongs to an earlier one is late
+    std::unique_ptr<host_search> search_;  // null once ready
     std::size_t host_index_ = 0;
     std::vector<socket_address> addresses_;
     std::size_t address_index_ = 0;

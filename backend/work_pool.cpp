@@ -4,11 +4,11 @@
 
 namespace signalbox::backend {
 
-work_pool::work_pool(unsigned threads) {
+work_pool::work_pool(unsigned threads, std::size_t stack_bytes) {
     // std::thread cannot be given a stack size.
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
-    int error = pthread_attr_setstacksize(&attributes, job_stack_bytes);
+    int error = pthread_attr_setstacksize(&attributes, stack_bytes);
     while (error == 0 && threads_.size() < threads) {
         pthread_t thread{};
         error = pthread_create(&thread, &attributes, &work_pool::start, this);

@@ -11,13 +11,13 @@
 
 namespace signalbox::backend {
 
-/// Jobs run in the order they came, each with job_stack_bytes of stack (reserved, not used up).
+/// Jobs run in the order they came, each with `stack_bytes` of stack (reserved, not used up).
 class work_pool {
 public:
     static constexpr std::size_t job_stack_bytes = std::size_t{256} << 20U;
 
     /// Throws std::system_error where a thread cannot be made.
-    explicit work_pool(unsigned threads);
+    explicit work_pool(unsigned threads, std::size_t stack_bytes = job_stack_bytes);
     ~work_pool();
     work_pool(const work_pool&) = delete;
     work_pool& operator=(const work_pool&) = delete;

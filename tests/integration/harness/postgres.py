@@ -3,6 +3,7 @@
     pg = Postgres("main")            # started; pg.port, pg.socket_dir, pg.folder
     pg.admin("SELECT 1")             # as superuser over the Unix socket, rows as tuples
     pg.kill(); pg.start(); pg.freeze(); pg.thaw(); pg.stop()
+    copy = Postgres("copy", standby_of=pg); copy.promote()       # a hot standby of a running one
 
 The name of a role says how it logs in over TCP, so one cluster serves every authentication test:
 see ROLES and HBA. The databases `app` and `other` belong to `app`.
@@ -39,6 +40,7 @@ ROLES = {
 
 HBA = """\
 local    all all           trust
+local    replication all   trust
 host     all postgres      127.0.0.1/32 trust
 host     all trust_user    127.0.0.1/32 trust
 host     all password_user 127.0.0.1/32 password
@@ -159,7 +161,7 @@ def _make_template():
 class Postgres:
     """One cluster. `settings` go to postgresql.conf; `hba` replaces pg_hba.conf."""
 
-    def __init__(self, name, settings=None, hba=None, start=True):
+    def __init__(self, name, settings=None, hba=None, start=True, standby_of=None):
         self.folder = scratch() / f"pg-{name}"
         self.folder.mkdir()
         _own(self.folder)
@@ -169,8 +171,15 @@ class Postgres:
         self.port = free_port()
         self.certificates = server_certificates()
         self._process = None
-        # The copy keeps owners and modes, which PostgreSQL checks.
-        subprocess.run(["cp", "-a", _make_template(), self.data], check=True)
+        if standby_of is None:
+            # The copy keeps owners and modes, which PostgreSQL checks.
+            subprocess.run(["cp", "-a", _make_template(), self.data], check=True)
+        else:
+            _run(
+                [BIN / "pg_basebackup", "-h", standby_of.socket_dir, "-p", standby_of.port]
+                + ["-U", "postgres", "-D", self.data, "-R", "-X", "stream", "-c", "fast"]
+                + ["--no-sync"]
+            )
         values = {
             **SETTINGS,
             "port": self.port,
@@ -235,6 +244,10 @@ class Postgres:
     def restart(self):
         self.stop()
         self.start()
+
+    def promote(self):
+        """A standby becomes a primary; returns once it is one."""
+        assert self.admin("SELECT pg_promote(true, 30)", database="postgres") == [(True,)]
 
     def kill(self):
         """kill -9 of the postmaster and of everything it has started: nobody says goodbye."""
