@@ -101,11 +101,20 @@ std::optional<std::uint64_t> parse_size(std::string_view text) noexcept {
     return scale(*parts, size_factors, {letters.data(), parts->rest.size()}, max_size_bytes);
 }
 
-bool is_quota(std::string_view text) noexcept {
+std::optional<rate> parse_rate(std::string_view text) noexcept {
     const auto parts = split_leading_number(text);
-    return parts && parts->number >= 1 &&
-           parts->number <= std::numeric_limits<std::uint32_t>::max() &&
-           (parts->rest == "/s" || parts->rest == "/min" || parts->rest == "/h");
+    if (!parts || parts->number < 1 ||
+        parts->number > std::numeric_limits<std::uint32_t>::max()) {
+        return std::nullopt;
+    }
+    const auto events = static_cast<std::uint32_t>(parts->number);
+    if (parts->rest == "/s") {
+        return rate{events, std::chrono::seconds{1}};
+    }
+    if (parts->rest == "/min") {
+        return rate{events, std::chrono::minutes{1}};
+    }
+    return parts->rest == "/h" ? std::optional{rate{events, std::chrono::hours{1}}} : std::nullopt;
 }
 
 }  // namespace signalbox::catalog

@@ -26,7 +26,14 @@ std::optional<std::chrono::milliseconds> parse_duration(std::int64_t seconds) no
 /// matter. Nothing if it is not one of these or more than max_size_bytes.
 std::optional<std::uint64_t> parse_size(std::string_view text) noexcept;
 
-/// "20/min": a whole number from 1, and "/s", "/min" or "/h".
-bool is_quota(std::string_view text) noexcept;
+struct rate {
+    std::uint32_t events = 0;
+    std::chrono::milliseconds per{};
+
+    bool operator==(const rate&) const = default;
+};
+
+/// "20/min": a whole number from 1, and "/s", "/min" or "/h". Nothing if it is not one.
+std::optional<rate> parse_rate(std::string_view text) noexcept;
 
 }  // namespace signalbox::catalog

@@ -285,55 +285,60 @@ void read_log(const section& from, log_settings& out) {
     from.read_choice("format", out.format, log_formats);
 }
 
-/// [catalog], [availability], [console]: checked, so that a file written for later versions'
-/// features is right already, and kept nowhere until something uses them.
-void check_later_sections(const section& root) {
-    constexpr auto ssl_modes = std::to_array<choice<int>>(
-        {{"disable", 0},
-         {"allow", 0},
-         {"prefer", 0},
-         {"require", 0},
-         {"verify-ca", 0},
-         {"verify-full", 0}}
+void read_catalog(const section& from, catalog_settings& out) {
+    constexpr auto ssl_modes = std::to_array<choice<std::string_view>>(
+        {{"disable", "disable"},
+         {"allow", "allow"},
+         {"prefer", "prefer"},
+         {"require", "require"},
+         {"verify-ca", "verify-ca"},
+         {"verify-full", "verify-full"}}
     );
     constexpr auto schema_keys = std::to_array<std::string_view>({"catalog", "internal"});
-    std::string text = "sqlite:signalbox.db";
-    std::vector<std::string> texts;
-    duration time{};
-    int number = 0;
-
-    const section catalog = child_or_empty(root, "catalog", catalog_keys);
-    catalog.read("url", text);
-    if (!text.starts_with("sqlite:") && !text.starts_with("postgresql://") &&
-        !text.starts_with("postgres://")) {
-        catalog.fail(  // it may hold a password by mistake
+    from.read("url", out.url);
+    if (!out.url.starts_with("sqlite:") && !out.url.starts_with("postgresql://") &&
+        !out.url.starts_with("postgres://")) {
+        from.fail(  // it may hold a password by mistake
             "url",
             "url must start with sqlite: or postgresql://",
             R"(for example "sqlite:signalbox.db")"
         );
     }
-    std::ignore = catalog.read_secret("password");
-    catalog.read_choice("ssl_mode", number, ssl_modes);
-    catalog.read_integer("history_per_connection", number, 1);
+    out.password = from.read_secret("password");
+    std::string_view ssl_mode = out.ssl_mode;
+    from.read_choice("ssl_mode", ssl_mode, ssl_modes);
+    out.ssl_mode = ssl_mode;
+    from.read_integer("history_per_connection", out.history_per_connection, 1);
     std::string quota = "20/min";
-    catalog.read("status_quota", quota);
-    if (!is_quota(quota)) {
-        catalog.fail(
+    from.read("status_quota", quota);
+    const auto rate = parse_rate(quota);
+    if (!rate) {
+        from.fail(
             "status_quota", "status_quota is not a rate", R"(for example "20/min"; /s, /min or /h)"
         );
     }
-    catalog.read_duration("ignored_retention", time);
-    if (const auto schemas = catalog.child("schemas", "schemas of [catalog]", schema_keys)) {
-        schemas->read("catalog", text);
-        schemas->read("internal", text);
+    out.status_quota = *rate;
+    from.read_duration("ignored_retention", out.ignored_retention);
+    if (const auto schemas = from.child("schemas", "schemas of [catalog]", schema_keys)) {
+        schemas->read("catalog", out.catalog_schema);
+        schemas->read("internal", out.internal_schema);
     }
+}
 
-    const section availability = child_or_empty(root, "availability", availability_keys);
-    availability.read_duration("interval", time);
-    availability.read_duration("window", time);
-    availability.read_duration("failure_window", time);
-    availability.read_integer("parallel", number, 1, 10'000);
+/// What nothing uses yet is checked all the same, so that a file written for later versions is
+/// right already.
+void read_availability(const section& from, availability_settings& out) {
+    duration time{};
+    int number = 0;
+    from.read_duration("interval", out.interval);
+    from.read_duration("window", time);
+    from.read_duration("failure_window", time);
+    from.read_integer("parallel", number, 1, 10'000);
+}
 
+void check_later_sections(const section& root, const section& availability) {
+    std::vector<std::string> texts;
+    int number = 0;
     const section console = child_or_empty(root, "console", console_keys);
     console.read_strings("address", texts);
     console.read_integer("port", number, 0, 65'535);
@@ -402,7 +407,10 @@ configuration load(std::string_view text, const std::filesystem::path& file, uns
     read_connections(root, out, unsupported);
     read_routes(root, out, unsupported);
     read_log(child_or_empty(root, "log", log_keys), out.log);
-    check_later_sections(root);
+    read_catalog(child_or_empty(root, "catalog", catalog_keys), out.catalog);
+    const section availability = child_or_empty(root, "availability", availability_keys);
+    read_availability(availability, out.availability);
+    check_later_sections(root, availability);
     check_completeness(root, out);
     out.secrets = std::move(from.secrets);
     out.warnings = from.take_warnings();

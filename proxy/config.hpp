@@ -6,7 +6,8 @@
 #pragma once
 
 #include "catalog/connection.hpp"
-#include "catalog/store.hpp"
+#include "catalog/connections.hpp"
+#include "catalog/units.hpp"
 #include "rewrite/units.hpp"
 
 #include <chrono>
@@ -101,17 +102,26 @@ struct route_settings {
     duration idle_transaction_timeout{0};
 };
 
-/// What [connections.NAME] says, which SQL may override.
-struct file_connection {
-    catalog::connection_type type = catalog::connection_type::postgres;
-    catalog::option_map options;  // by canonical name; secrets by name
-
-    bool operator==(const file_connection&) const = default;
-};
-
 struct log_settings {
     std::string level = "info";
     log_format format = log_format::text;
+};
+
+/// [catalog]
+struct catalog_settings {
+    std::string url = "sqlite:signalbox.db";
+    std::optional<std::string> password;  // the secret's value
+    std::string ssl_mode = "prefer";
+    std::size_t history_per_connection = 5;
+    catalog::rate status_quota{20, std::chrono::minutes{1}};
+    duration ignored_retention = std::chrono::hours{24 * 180};
+    std::string catalog_schema = "mz_catalog";
+    std::string internal_schema = "mz_internal";
+};
+
+/// [availability]
+struct availability_settings {
+    duration interval = std::chrono::seconds{30};
 };
 
 struct configuration {
@@ -123,9 +133,11 @@ struct configuration {
     std::map<std::string, user_settings, std::less<>> users;
     std::map<std::string, std::shared_ptr<const catalog::postgres_connection>, std::less<>>
         connections;  // those that can be served
-    std::map<std::string, file_connection, std::less<>> file_connections;  // all
-    std::map<std::string, std::string, std::less<>> secrets;    // name -> value, as read at load
+    catalog::file_connections file_connections;  // all
+    std::map<std::string, std::string, std::less<>> secrets;  // name -> value, as read at load
     std::vector<std::shared_ptr<const route_settings>> routes;  // in the file's order
+    catalog_settings catalog;
+    availability_settings availability;
     log_settings log;
     std::vector<std::string> warnings;  // one finished sentence each, with file and line
 };

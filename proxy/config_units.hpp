@@ -11,11 +11,11 @@ namespace signalbox::proxy {
 
 using catalog::duration_units;
 using catalog::in_quotes;
-using catalog::is_quota;
 using catalog::max_duration;
 using catalog::max_size_bytes;
 using catalog::nearest_name;
 using catalog::parse_duration;
+using catalog::parse_rate;
 using catalog::parse_size;
 using catalog::size_units;
 

@@ -1,0 +1,779 @@
+#include "catalog/connections.hpp"
+
+#include "catalog/option_changes.hpp"
+#include "catalog/timestamps.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace signalbox::catalog {
+namespace {
+
+using planned_map = std::map<std::string, planned_connection, std::less<>>;
+
+constexpr std::string_view undefined_object = "42704";
+constexpr std::string_view duplicate_object = "42710";
+constexpr std::string_view dependent_objects = "2BP01";
+constexpr std::string_view insufficient_privilege = "42501";
+constexpr std::string_view serialization_failure = "40001";
+constexpr std::string_view unable_to_connect = "08001";
+constexpr std::string_view system_error = "58000";
+
+wire::report error(
+    std::string_view sqlstate, std::string message, std::string detail = {}, std::string hint = {}
+) {
+    return {
+        .severity = "ERROR",
+        .sqlstate = std::string{sqlstate},
+        .message = std::move(message),
+        .detail = std::move(detail),
+        .hint = std::move(hint)};
+}
+
+[[noreturn]] void refuse(
+    std::string_view sqlstate, std::string message, std::string detail = {}, std::string hint = {}
+) {
+    throw rejection{error(sqlstate, std::move(message), std::move(detail), std::move(hint))};
+}
+
+std::string in_words(std::string_view name) {
+    return "connection \"" + std::string{name} + "\"";
+}
+
+wire::report skipped(std::string_view sqlstate, const std::string& what) {
+    return {
+        .severity = "NOTICE",
+        .sqlstate = std::string{sqlstate},
+        .message = what + ", skipping",
+        .detail = {},
+        .hint = {}};
+}
+
+std::string missing(std::string_view name) {
+    return in_words(name) + " does not exist";
+}
+
+postgres_connections usable(const planned_map& planned) {
+    postgres_connections out;
+    for (const auto& [name, each] : planned) {
+        if (each.postgres) {
+            out.emplace(name, each.postgres);
+        }
+    }
+    return out;
+}
+
+/// An absent required option is the ALTER's fault, not the connection's.
+[[noreturn]] void rethrow_for_alter(const rejection& why) {
+    auto said = why.report();
+    if (said.message.ends_with(" option is required")) {
+        said.message = "invalid ALTER CONNECTION: " + said.message;
+    }
+    throw rejection{said, why.option()};
+}
+
+bool is_validated(connection_type type, const std::optional<bool>& asked) {
+    return type != connection_type::aws_privatelink && asked.value_or(true);
+}
+
+}  // namespace
+
+/// What a plan looks up, with one connection's type as it is about to be.
+class connection_catalog::planning final : public plan_context {
+public:
+    explicit planning(const connection_catalog& catalog) : catalog_(catalog) {}
+
+    [[nodiscard]] std::optional<std::string> find_secret(std::string_view name) const override {
+        return catalog_.user_.find_secret(name);
+    }
+
+    [[nodiscard]] std::optional<connection_type> find_connection(std::string_view name
+    ) const override {
+        const auto* const found = catalog_.find(name);
+        return found != nullptr ? std::optional{found->type} : std::nullopt;
+    }
+
+    [[nodiscard]] std::filesystem::path resolve_path(const std::string& path) const override {
+        return catalog_.user_.resolve_path(path);
+    }
+
+private:
+    const connection_catalog& catalog_;
+};
+
+const connection_entry* connection_snapshot::find(std::string_view name) const noexcept {
+    const auto it = std::find_if(connections.begin(), connections.end(), [&](const auto& each) {
+        return each.stored.name == name;
+    });
+    return it != connections.end() ? &*it : nullptr;
+}
+
+connection_catalog::connection_catalog(
+    store& kept, connection_user& used, status_quota quota, std::size_t history_per_connection
+)
+    : store_(kept),
+      user_(used),
+      history_per_connection_(history_per_connection),
+      tracker_(quota),
+      snapshot_(std::make_shared<connection_snapshot>()) {
+    try {
+        auto loaded = store_.load();
+        connections_ = std::move(loaded.connections);
+        history_ = std::move(loaded.history);
+        tracker_.restore(history_);
+        is_loaded_ = true;
+    } catch (const store_error& why) {
+        user_.warn("the catalog's store cannot be read, it is tried again", why.what());
+    }
+    is_leader_ = is_loaded_ && store_.is_leader();
+    if (!is_leader_) {
+        tracker_.follow();
+    }
+}
+
+moment connection_catalog::now() {
+    return {.steady = std::chrono::steady_clock::now(), .wall = current_time()};
+}
+
+snapshot_ptr connection_catalog::snapshot() const {
+    const std::lock_guard lock{mutex_};
+    return snapshot_;
+}
+
+bool connection_catalog::is_visible(const stored_connection& connection) const {
+    return !connection.is_from_file || file_.contains(connection.name);
+}
+
+const stored_connection* connection_catalog::find(std::string_view name) const {
+    const auto it = std::find_if(connections_.begin(), connections_.end(), [&](const auto& each) {
+        return each.name == name;
+    });
+    return it != connections_.end() && is_visible(*it) ? &*it : nullptr;
+}
+
+const stored_connection& connection_catalog::need(std::string_view name) const {
+    const auto* const found = find(name);
+    if (found == nullptr) {
+        refuse(undefined_object, missing(name));
+    }
+    return *found;
+}
+
+const stored_connection& connection_catalog::need_owned(std::string_view name, const actor& who)
+    const {
+    const auto& found = need(name);
+    if (!who.is_superuser && (found.owner.empty() || found.owner != who.user)) {
+        refuse(insufficient_privilege, "must be owner of connection " + std::string{name});
+    }
+    return found;
+}
+
+const option_map* connection_catalog::file_options(std::string_view name) const {
+    const auto it = file_.find(name);
+    return it != file_.end() ? &it->second.options : nullptr;
+}
+
+option_map connection_catalog::options_of_stored(const stored_connection& connection) const {
+    return effective_options(
+        connection.is_from_file ? file_options(connection.name) : nullptr, connection.overrides
+    );
+}
+
+const planned_connection* connection_catalog::find_planned(std::string_view name) const {
+    const auto it = planned_.find(name);
+    return it != planned_.end() ? &it->second : nullptr;
+}
+
+postgres_connections connection_catalog::planned() const {
+    return usable(planned_);
+}
+
+std::vector<std::string> connection_catalog::dependents_of(std::string_view name) const {
+    std::vector<std::string> out;
+    for (const auto& [other, each] : planned_) {
+        if (std::find(each.depends_on.begin(), each.depends_on.end(), name) !=
+            each.depends_on.end()) {
+            out.push_back(other);
+        }
+    }
+    return out;
+}
+
+// ---- what the file says
+
+void connection_catalog::set_file(file_connections file) {
+    file_ = std::move(file);
+    add_new_of_file();
+    plan_all();
+    publish_snapshot();
+}
+
+/// Connections that only the file knows get their place, and their id, in the store.
+void connection_catalog::add_new_of_file() {
+    constexpr int attempts = 3;
+    for (int attempt = 1;; ++attempt) {
+        std::vector<connection_change> changes;
+        for (const auto& [name, said] : file_) {
+            const auto known =
+                std::find_if(connections_.begin(), connections_.end(), [&](const auto& each) {
+                    return each.name == name;
+                });
+            const bool is_known = known != connections_.end();
+            if (is_known && known->type == said.type && known->is_from_file) {
+                continue;
+            }
+            connection_change change;
+            if (is_known) {
+                change.before = *known;
+            }
+            if (is_known && known->type == said.type) {
+                change.after = *known;  // made by SQL, and the file names it now: SQL's word stays
+                change.after->is_from_file = true;
+            } else {
+                if (is_known) {
+                    changes.push_back({.before = *known, .after = std::nullopt});
+                    change.before.reset();
+                }
+                const auto when = current_time();
+                change.after = stored_connection{
+                    .id = {},
+                    .name = name,
+                    .type = said.type,
+                    .is_from_file = true,
+                    .owner = {},
+                    .overrides = {},
+                    .generation = 1,
+                    .created_at = when,
+                    .altered_at = when};
+            }
+            changes.push_back(std::move(change));
+        }
+        if (changes.empty()) {
+            return;
+        }
+        try {
+            if (is_loaded_) {
+                store_.commit(changes, {});
+                auto loaded = store_.load();
+                connections_ = std::move(loaded.connections);
+                history_ = std::move(loaded.history);
+                tracker_.restore(history_);
+                return;
+            }
+        } catch (const concurrent_change& why) {
+            if (attempt == attempts) {
+                user_.warn("the file's connections cannot be stored", why.what());
+            } else {
+                auto loaded = store_.load();
+                connections_ = std::move(loaded.connections);
+                history_ = std::move(loaded.history);
+                continue;
+            }
+        } catch (const store_error& why) {
+            user_.warn("the file's connections cannot be stored", why.what());
+        }
+        // Traffic does not wait for the store: until it is there, they have no id.
+        for (const auto& change : changes) {
+            if (change.after && !change.before) {
+                connections_.push_back(*change.after);
+            }
+        }
+        return;
+    }
+}
+
+void connection_catalog::plan_all() {
+    planned_.clear();
+    unplanned_.clear();
+    const planning context{*this};
+    for (const auto& each : connections_) {
+        if (!is_visible(each)) {
+            continue;
+        }
+        try {
+            planned_.emplace(
+                each.name,
+                kind_of(each.type).plan(each.name, options_of_stored(each), context)
+            );
+        } catch (const rejection& why) {
+            user_.warn(in_words(each.name) + " cannot be used", why.what());
+            unplanned_.emplace(each.name, why.what());
+        }
+    }
+}
+
+std::vector<std::string> connection_catalog::overridden() const {
+    std::vector<std::string> out;
+    for (const auto& each : connections_) {
+        if (!each.is_from_file || !is_visible(each)) {
+            continue;
+        }
+        std::string changed;
+        for (const auto& [option, value] : each.overrides) {
+            changed += (changed.empty() ? "" : ", ") + option;
+        }
+        if (!each.owner.empty()) {
+            changed += (changed.empty() ? "" : ", ") + std::string{"OWNER"};
+        }
+        if (!changed.empty()) {
+            out.push_back(each.name + " (" + changed + ")");
+        }
+    }
+    return out;
+}
+
+// ---- statements
+
+command_outcome connection_catalog::execute(const parser::command& command, const actor& who) {
+    return std::visit([&](const auto& asked) { return run(asked, who); }, command);
+}
+
+template <class Other>
+command_outcome connection_catalog::run(const Other& /*asked*/, const actor& /*who*/) {
+    refuse(wire::sqlstate::feature_not_supported, "this statement is not supported yet");
+}
+
+/// Throws rejection, 08001, where it does not answer.
+void connection_catalog::validate(const planned_connection& connection) {
+    const auto found = user_.validate(connection);
+    if (!found.is_available) {
+        refuse(
+            unable_to_connect,
+            in_words(connection.name) + " failed validation: " + found.error,
+            "host \"" + found.host + "\", port " + std::to_string(found.port),
+            "To skip the validation, add WITH (VALIDATE = false)."
+        );
+    }
+}
+
+std::function<void()> connection_catalog::prepare_for(const planned_map& planned) {
+    try {
+        return user_.prepare(usable(planned));
+    } catch (const rejection&) {
+        throw;
+    } catch (const std::exception& why) {
+        refuse(wire::sqlstate::invalid_parameter_value, why.what());
+    }
+}
+
+/// From here on there is no way back: the store has it, then everybody.
+void connection_catalog::commit(
+    const std::vector<connection_change>& changes,
+    planned_map planned,
+    const std::vector<status_event>& events,
+    const std::string& name
+) {
+    const auto publish = prepare_for(planned);
+    std::vector<stored_connection> stored;
+    try {
+        if (!is_loaded_) {
+            reload();
+            throw concurrent_change{"the store has just been read"};
+        }
+        stored = store_.commit(changes, events);
+    } catch (const concurrent_change&) {
+        try {
+            reload();
+        } catch (const store_error& why) {
+            user_.warn("the catalog's store cannot be read", why.what());
+        }
+        refuse(serialization_failure, in_words(name) + " was changed concurrently");
+    } catch (const store_error& why) {
+        refuse(
+            system_error,
+            std::string{"the catalog's store is not available: "} + why.what(),
+            "Nothing was changed. Statements that are not about connections go on."
+        );
+    }
+    auto next = stored.begin();
+    for (const auto& change : changes) {
+        const auto old =
+            !change.before
+                ? connections_.end()
+                : std::find_if(connections_.begin(), connections_.end(), [&](const auto& each) {
+                      return each.id == change.before->id;
+                  });
+        if (!change.after) {
+            tracker_.forget(change.before->id);
+            connections_.erase(old);
+        } else if (old != connections_.end()) {
+            *old = *next++;
+        } else {
+            connections_.push_back(*next++);
+        }
+    }
+    history_.insert(history_.end(), events.begin(), events.end());
+    for (const auto& [each, plan] : planned) {
+        unplanned_.erase(each);
+    }
+    planned_ = std::move(planned);
+    publish();
+    publish_snapshot();
+}
+
+command_outcome connection_catalog::run(const parser::create_connection& asked, const actor& who) {
+    if (!who.is_superuser) {
+        refuse(
+            insufficient_privilege,
+            "permission denied to create a connection",
+            {},
+            "Only a user with the role \"superuser\" may."
+        );
+    }
+    command_outcome out{.notices = {}, .tag = "CREATE CONNECTION"};
+    if (find(asked.name) != nullptr) {
+        const auto what = in_words(asked.name) + " already exists";
+        if (!asked.if_not_exists) {
+            refuse(duplicate_object, what);
+        }
+        out.notices.push_back(skipped(duplicate_object, what));
+        return out;
+    }
+    const auto& kind = kind_of(asked.type);
+    const auto options = options_of(kind, asked.options);
+    auto plan = kind.plan(asked.name, options, planning{*this});
+    if (!kind.is_supported()) {
+        refuse(
+            wire::sqlstate::feature_not_supported,
+            std::string{kind.label()} + " connections are not supported yet"
+        );
+    }
+    if (is_validated(asked.type, asked.validate)) {
+        validate(plan);
+    }
+    const auto when = current_time();
+    stored_connection made{
+        .id = {},
+        .name = asked.name,
+        .type = asked.type,
+        .is_from_file = false,
+        .owner = who.user,
+        .overrides = {options.begin(), options.end()},
+        .generation = 1,
+        .created_at = when,
+        .altered_at = when};
+    std::vector<connection_change> changes;
+    // One that another Signalbox's file names, and ours does not.
+    for (const auto& each : connections_) {
+        if (each.name == asked.name) {
+            changes.push_back({.before = each, .after = std::nullopt});
+        }
+    }
+    changes.push_back({.before = std::nullopt, .after = std::move(made)});
+    auto planned = planned_;
+    planned.insert_or_assign(asked.name, std::move(plan));
+    commit(changes, std::move(planned), {}, asked.name);
+    if (is_validated(asked.type, asked.validate)) {
+        report_status(asked.name, status_available, std::nullopt);
+    }
+    return out;
+}
+
+command_outcome connection_catalog::run(const parser::alter_connection& asked, const actor& who) {
+    command_outcome out{.notices = {}, .tag = "ALTER CONNECTION"};
+    if (asked.if_exists && find(asked.name) == nullptr) {
+        out.notices.push_back(skipped(undefined_object, missing(asked.name)));
+        return out;
+    }
+    const auto before = need_owned(asked.name, who);
+    const auto& kind = kind_of(before.type);
+    const auto* const file = before.is_from_file ? file_options(before.name) : nullptr;
+    auto after = before;
+    after.overrides = change_options(kind, file, before.overrides, asked.changes);
+    after.altered_at = current_time();
+    planned_connection plan;
+    try {
+        plan = kind.plan(before.name, effective_options(file, after.overrides), planning{*this});
+    } catch (const rejection& why) {
+        rethrow_for_alter(why);
+    }
+    const bool is_checked = kind.is_supported() && is_validated(before.type, asked.validate);
+    if (is_checked) {
+        validate(plan);
+    }
+    auto planned = planned_;
+    planned.insert_or_assign(before.name, std::move(plan));
+    commit({{.before = before, .after = after}}, std::move(planned), {}, before.name);
+    if (is_checked) {
+        report_status(before.name, status_available, std::nullopt);
+    }
+    return out;
+}
+
+command_outcome connection_catalog::run(const parser::rename_connection& asked, const actor& who) {
+    command_outcome out{.notices = {}, .tag = "ALTER CONNECTION"};
+    if (asked.if_exists && find(asked.name) == nullptr) {
+        out.notices.push_back(skipped(undefined_object, missing(asked.name)));
+        return out;
+    }
+    const auto before = need_owned(asked.name, who);
+    if (const auto route = user_.find_route_to(asked.name)) {
+        refuse(
+            dependent_objects,
+            "cannot rename " + in_words(asked.name) + " because " + *route + " depends on it",
+            {},
+            "Change the route in the configuration file first."
+        );
+    }
+    if (before.is_from_file) {
+        refuse(
+            wire::sqlstate::feature_not_supported,
+            in_words(asked.name) + " is named by the configuration file",
+            {},
+            "Rename it there, and reload."
+        );
+    }
+    if (const auto others = dependents_of(asked.name); !others.empty()) {
+        refuse(
+            dependent_objects,
+            "cannot rename " + in_words(asked.name) + " because " + in_words(others.front()) +
+                " depends on it"
+        );
+    }
+    const bool is_taken =
+        std::any_of(connections_.begin(), connections_.end(), [&](const auto& each) {
+            return each.name == asked.new_name;
+        });
+    if (is_taken) {
+        refuse(duplicate_object, in_words(asked.new_name) + " already exists");
+    }
+    auto after = before;
+    after.name = asked.new_name;
+    after.altered_at = current_time();
+    auto planned = planned_;
+    planned.erase(before.name);
+    planned.insert_or_assign(
+        after.name, kind_of(after.type).plan(after.name, options_of_stored(after), planning{*this})
+    );
+    commit({{.before = before, .after = after}}, std::move(planned), {}, before.name);
+    return out;
+}
+
+command_outcome connection_catalog::run(
+    const parser::change_connection_owner& asked, const actor& who
+) {
+    command_outcome out{.notices = {}, .tag = "ALTER CONNECTION"};
+    if (asked.if_exists && find(asked.name) == nullptr) {
+        out.notices.push_back(skipped(undefined_object, missing(asked.name)));
+        return out;
+    }
+    const auto before = need_owned(asked.name, who);
+    auto after = before;
+    after.owner = asked.is_current ? who.user : asked.role;
+    after.altered_at = current_time();
+    commit({{.before = before, .after = after}}, planned_, {}, before.name);
+    return out;
+}
+
+command_outcome connection_catalog::run(const parser::drop_connection& asked, const actor& who) {
+    command_outcome out{.notices = {}, .tag = "DROP CONNECTION"};
+    std::vector<std::string> names;
+    const auto add = [&names](const std::string& name) {
+        if (std::find(names.begin(), names.end(), name) == names.end()) {
+            names.push_back(name);
+        }
+    };
+    for (const auto& name : asked.names) {
+        if (asked.if_exists && find(name) == nullptr) {
+            out.notices.push_back(skipped(undefined_object, missing(name)));
+        } else {
+            need(name);
+            add(name);
+        }
+    }
+    for (std::size_t i = 0; i < names.size(); ++i) {  // grows while it is walked, with CASCADE
+        const auto name = names[i];
+        const auto& found = need_owned(name, who);
+        if (const auto route = user_.find_route_to(name)) {
+            refuse(
+                dependent_objects,
+                "cannot drop " + in_words(name) + " because " + *route + " depends on it",
+                {},
+                "Remove the route from the configuration file first."
+            );
+        }
+        if (found.is_from_file) {
+            refuse(
+                wire::sqlstate::feature_not_supported,
+                in_words(name) + " is named by the configuration file",
+                {},
+                "Remove it there, and reload."
+            );
+        }
+        for (const auto& other : dependents_of(name)) {
+            const bool is_named =
+                std::find(names.begin(), names.end(), other) != names.end();
+            if (!asked.cascade && !is_named) {
+                refuse(
+                    dependent_objects,
+                    "cannot drop " + in_words(name) + " because " + in_words(other) +
+                        " depends on it",
+                    {},
+                    "Use DROP … CASCADE to drop the dependent connections too."
+                );
+            }
+            add(other);
+        }
+    }
+    if (names.empty()) {
+        return out;
+    }
+    std::vector<connection_change> changes;
+    std::vector<status_event> events;
+    auto planned = planned_;
+    for (const auto& name : names) {
+        const auto& dropped = need(name);
+        changes.push_back({.before = dropped, .after = std::nullopt});
+        events.push_back(
+            {.connection_id = dropped.id,
+             .status = std::string{status_deleted},
+             .error = std::nullopt,
+             .occurred_at = current_time()}
+        );
+        planned.erase(name);
+    }
+    commit(changes, std::move(planned), events, names.front());
+    return out;
+}
+
+command_outcome connection_catalog::run(
+    const parser::validate_connection& asked, const actor& who
+) {
+    const auto& found = need_owned(asked.name, who);
+    if (!kind_of(found.type).is_supported()) {
+        refuse(
+            wire::sqlstate::feature_not_supported,
+            std::string{kind_of(found.type).label()} + " connections are not supported yet"
+        );
+    }
+    if (const auto why = unplanned_.find(asked.name); why != unplanned_.end()) {
+        refuse(
+            unable_to_connect,
+            in_words(asked.name) + " failed validation: " + why->second
+        );
+    }
+    try {
+        validate(planned_.at(asked.name));
+    } catch (const rejection& why) {
+        constexpr std::string_view before = " failed validation: ";
+        const auto& said = why.report();
+        report_status(
+            asked.name,
+            status_failed,
+            said.message.substr(said.message.find(before) + before.size())
+        );
+        auto shown = said;
+        shown.hint.clear();  // there is nothing to skip
+        throw rejection{shown};
+    }
+    report_status(asked.name, status_available, std::nullopt);
+    return {.notices = {}, .tag = "VALIDATE CONNECTION"};
+}
+
+// ---- statuses
+
+void connection_catalog::report_status(
+    std::string_view name, std::string_view status, std::optional<std::string> error
+) {
+    const auto* const found = find(name);
+    if (found != nullptr && !found->id.empty()) {
+        write(tracker_.report(found->id, status, std::move(error), now()));
+    }
+}
+
+void connection_catalog::write(const std::vector<status_event>& batch) {
+    if (batch.empty()) {
+        return;
+    }
+    try {
+        store_.append(batch);
+        tracker_.written(batch);
+        history_.insert(history_.end(), batch.begin(), batch.end());
+        publish_snapshot();
+    } catch (const store_error& why) {
+        tracker_.failed(batch, now());
+        user_.warn("status events wait for the catalog's store", why.what());
+    }
+}
+
+void connection_catalog::maintain() {
+    const bool leads = store_.is_leader();
+    if (!is_loaded_ || (leads && !is_leader_)) {
+        try {
+            reload();
+        } catch (const store_error&) {
+            return;  // it was told at the start, and is tried again
+        }
+    }
+    if (leads && !std::exchange(is_leader_, true)) {
+        tracker_.lead(history_);
+    }
+    if (leads && std::exchange(must_truncate_, false)) {
+        try {
+            store_.truncate_history(history_per_connection_);
+            history_ = store_.load().history;
+            tracker_.restore(history_);
+            publish_snapshot();
+        } catch (const store_error& why) {
+            user_.warn("the status history cannot be cut", why.what());
+        }
+    }
+    if (!leads && std::exchange(is_leader_, false)) {
+        tracker_.follow();
+    }
+    if (is_leader_) {
+        write(tracker_.due(now()));
+    }
+}
+
+void connection_catalog::reload() {
+    auto loaded = store_.load();
+    connections_ = std::move(loaded.connections);
+    history_ = std::move(loaded.history);
+    is_loaded_ = true;
+    tracker_.restore(history_);
+    add_new_of_file();
+    const auto before = planned();
+    plan_all();
+    if (auto after = planned(); after != before) {
+        try {
+            user_.prepare(after)();
+        } catch (const std::exception& why) {
+            user_.warn("connections changed elsewhere cannot be used", why.what());
+        }
+    }
+    publish_snapshot();
+}
+
+void connection_catalog::publish_snapshot() {
+    auto made = std::make_shared<connection_snapshot>();
+    std::map<std::string_view, const status_event*> last;
+    for (const auto& event : history_) {
+        last[event.connection_id] = &event;
+    }
+    for (const auto& each : connections_) {
+        if (!is_visible(each)) {
+            continue;
+        }
+        connection_entry entry{
+            .stored = each,
+            .options = options_of_stored(each),
+            .create_sql = {},
+            .status = std::string{status_unknown},
+            .error = std::nullopt,
+            .last_status_change_at = std::nullopt};
+        entry.create_sql = create_sql(each.name, each.type, entry.options);
+        if (const auto event = last.find(each.id); event != last.end()) {
+            entry.status = event->second->status;
+            entry.error = event->second->error;
+            entry.last_status_change_at = event->second->occurred_at;
+        }
+        made->connections.push_back(std::move(entry));
+    }
+    made->history = history_;
+    const std::lock_guard lock{mutex_};
+    snapshot_ = std::move(made);
+}
+
+}  // namespace signalbox::catalog

@@ -1,0 +1,407 @@
+#include "proxy/connection_service.hpp"
+
+#include "catalog/timestamps.hpp"
+#include "parser/commands.hpp"
+#include "proxy/log.hpp"
+#include "proxy/show_commands.hpp"
+
+#include <re2/re2.h>
+
+#include <algorithm>
+
+namespace signalbox::proxy {
+namespace {
+
+constexpr auto longest_pause = std::chrono::seconds{1};
+constexpr duration default_connect_timeout = std::chrono::seconds{15};
+
+catalog::store_settings store_settings_of(const configuration& config) {
+    return {
+        .url = config.catalog.url,
+        .folder = config.file.parent_path().string(),
+        .password = config.catalog.password,
+        .ssl_mode = config.catalog.ssl_mode};
+}
+
+catalog::status_quota quota_of(const configuration& config) {
+    const auto& rate = config.catalog.status_quota;
+    return {.events = rate.events, .per = rate.per, .burst = rate.events};
+}
+
+wire::report syntax_report(const parser::command_error& error) {
+    return {
+        .severity = "ERROR",
+        .sqlstate = std::string{error.sqlstate},
+        .message = error.message,
+        .detail = {},
+        .hint = {},
+        .routine = {},
+        .position = error.position};
+}
+
+/// What a failed attempt says about the connection, where it says anything: a login that the server
+/// refuses is the client's own matter where it is the client's own role, and so is a database that
+/// only the client asked for.
+bool is_about_connection(
+    const backend::connect_failure& why, const catalog::postgres_connection& connection
+) {
+    const std::string_view state = why.sqlstate;
+    if (state.starts_with("28")) {
+        return !connection.user.empty();
+    }
+    if (state == "3D000") {
+        return !connection.database.empty();
+    }
+    return state != wire::sqlstate::too_many_connections;
+}
+
+}  // namespace
+
+connection_service::connection_service(configuration config)
+    : config_(std::move(config)),
+      store_(catalog::open_store(store_settings_of(config_))),
+      catalog_(std::make_unique<catalog::connection_catalog>(
+          *store_, *this, quota_of(config_), config_.catalog.history_per_connection
+      )),
+      prober_(std::make_unique<backend::prober>()) {
+    load(config_);
+}
+
+connection_service::~connection_service() {
+    stop();
+}
+
+void connection_service::stop() {
+    {
+        const std::lock_guard lock{mutex_};
+        stopping_ = true;
+    }
+    store_->interrupt();
+    prober_.reset();  // what is being validated fails
+    if (thread_.joinable()) {
+        thread_.join();
+    }
+}
+
+runtime_ptr connection_service::current() const {
+    const std::lock_guard lock{mutex_};
+    return runtime_;
+}
+
+void connection_service::start(std::function<void(runtime_ptr)> apply) {
+    apply_ = std::move(apply);
+    thread_ = std::thread{[this] { run(); }};
+}
+
+/// Throws where the file's own connections cannot be used; those that SQL has changed are left out
+/// with a warning.
+void connection_service::load(configuration next) {
+    auto made = std::make_shared<const runtime>(next, runtime_.get());
+    config_ = std::move(next);
+    catalog_->set_file(config_.file_connections);
+    for (const auto& each : catalog_->overridden()) {
+        log::info("settings of the file are overridden by SQL", {{"connection", each}});
+    }
+    try {
+        made = std::make_shared<const runtime>(*made, catalog_->planned());
+    } catch (const std::exception& why) {
+        warn("connections changed by SQL cannot be used", why.what());
+    }
+    const std::lock_guard lock{mutex_};
+    runtime_ = std::move(made);
+}
+
+void connection_service::reload(std::filesystem::path file, std::function<void(std::string)> done) {
+    post([this, file = std::move(file), done = std::move(done)] {
+        try {
+            load(load_configuration(file));
+            apply_(current());
+            done({});
+        } catch (const std::exception& why) {
+            done(why.what());
+        }
+    });
+}
+
+// ---- the thread
+
+void connection_service::post(std::function<void()> job) {
+    {
+        const std::lock_guard lock{mutex_};
+        jobs_.push_back(std::move(job));
+    }
+    store_->interrupt();
+}
+
+/// False: it is time to stop.
+bool connection_service::run_jobs() {
+    for (;;) {
+        std::function<void()> job;
+        {
+            const std::lock_guard lock{mutex_};
+            if (stopping_) {
+                return false;
+            }
+            if (jobs_.empty()) {
+                return true;
+            }
+            job = std::move(jobs_.front());
+            jobs_.pop_front();
+        }
+        job();
+    }
+}
+
+void connection_service::run() {
+    while (run_jobs()) {
+        catalog_->maintain();
+        check_connections();
+        auto wake = clock::now() + longest_pause;
+        if (const auto due = catalog_->next_due()) {
+            wake = std::min(wake, *due);
+        }
+        for (const auto& [name, when] : next_check_) {
+            wake = std::min(wake, when);
+        }
+        const auto pause = std::max(
+            std::chrono::duration_cast<std::chrono::milliseconds>(wake - clock::now()),
+            std::chrono::milliseconds{1}
+        );
+        if (store_->wait_for_change(pause)) {
+            try {
+                catalog_->reload();
+            } catch (const catalog::store_error& why) {
+                warn("the catalog's store cannot be read, it is tried again", why.what());
+            }
+        }
+    }
+}
+
+// ---- checks
+
+connection_service::clock::duration connection_service::jittered(duration interval) {
+    std::uniform_real_distribution<double> share{0.9, 1.1};
+    return std::chrono::duration_cast<clock::duration>(interval * share(random_));
+}
+
+backend::probe_request connection_service::probe_of(const catalog::planned_connection& connection
+) const {
+    const auto& to = *connection.postgres;
+    auto target = std::make_shared<backend::server_target>();
+    target->connection = connection.postgres;
+    target->database = to.database;
+    target->user = to.user;
+    if (to.tls != catalog::ssl_mode::disable) {
+        target->tls_context = backend::make_server_tls_context(to);
+    }
+    backend::probe_request request;
+    request.credentials.password = to.password;
+    duration timeout = default_connect_timeout;
+    for (const auto& route : config_.routes) {
+        if (route->is_pattern || route->connection != connection.name) {
+            continue;
+        }
+        timeout = route->connect_timeout;
+        if (target->database.empty()) {
+            target->database =
+                route->backend_database.empty() ? route->database : route->backend_database;
+        }
+        if (target->user.empty() && !route->auth_user.empty()) {
+            target->user = route->auth_user;
+            request.credentials.password = route->auth_password;
+        }
+    }
+    request.has_login = !target->user.empty();
+    request.timeout = to.connect_timeout.value_or(timeout);
+    target->connect_timeout = request.timeout;
+    request.target = std::move(target);
+    return request;
+}
+
+/// The leader's: each POSTGRES connection, when its time has come.
+void connection_service::check_connections() {
+    if (!catalog_->is_leader() || config_.availability.interval.count() == 0) {
+        next_check_.clear();
+        return;
+    }
+    std::map<std::string, clock::time_point> next;
+    for (const auto& [name, connection] : catalog_->planned()) {
+        const auto known = next_check_.find(name);
+        if (known != next_check_.end() && known->second > clock::now()) {
+            next.emplace(name, known->second);
+            continue;
+        }
+        next.emplace(name, clock::now() + jittered(config_.availability.interval));
+        try {
+            prober_->probe(
+                probe_of(*catalog_->find_planned(name)),
+                [this, name = name](const backend::probe_outcome& found) {
+                    if (!found.is_cancelled) {
+                        post([this, name, found] {
+                            catalog_->report_status(
+                                name,
+                                found.is_available ? catalog::status_available
+                                                   : catalog::status_failed,
+                                found.is_available ? std::nullopt : std::optional{found.error}
+                            );
+                        });
+                    }
+                }
+            );
+        } catch (const std::exception& why) {
+            catalog_->report_status(name, catalog::status_failed, why.what());
+        }
+    }
+    next_check_ = std::move(next);
+}
+
+void connection_service::on_outcome(
+    const std::string& connection, const backend::connect_failure* why
+) {
+    post([this,
+          connection,
+          failure = why != nullptr ? std::optional{*why} : std::nullopt] {
+        const auto* const planned = catalog_->find_planned(connection);
+        if (planned == nullptr || !planned->postgres) {
+            return;
+        }
+        if (!failure) {
+            catalog_->report_status(connection, catalog::status_available, std::nullopt);
+        } else if (is_about_connection(*failure, *planned->postgres)) {
+            catalog_->report_status(connection, catalog::status_failed, failure->message);
+        }
+    });
+}
+
+std::string connection_service::describe_status(const std::string& connection) const {
+    const auto known = snapshot();
+    const auto* const found = known->find(connection);
+    if (found == nullptr || !found->last_status_change_at) {
+        return {};
+    }
+    return "The status of connection \"" + connection + "\" is " + found->status + " since " +
+           catalog::timestamp_text(*found->last_status_change_at) + ".";
+}
+
+// ---- what the catalog asks for
+
+catalog::connection_user::check connection_service::validate(
+    const catalog::planned_connection& connection
+) {
+    if (!connection.postgres) {
+        return {.is_available = true, .error = {}, .host = {}, .port = 0};
+    }
+    const auto found = prober_->probe_and_wait(probe_of(connection));
+    return {
+        .is_available = found.is_available,
+        .error = found.is_cancelled ? "Signalbox is shutting down" : found.error,
+        .host = found.host,
+        .port = found.port};
+}
+
+std::optional<std::string> connection_service::find_route_to(std::string_view name) const {
+    for (const auto& route : config_.routes) {
+        const bool leads_there =
+            route->is_pattern
+                ? re2::RE2::FullMatch(
+                      re2::StringPiece{name.data(), name.size()},
+                      // A pattern's connection may hold \1 … \9: any text.
+                      [&route] {
+                          auto text = re2::RE2::QuoteMeta(route->connection);
+                          re2::RE2::GlobalReplace(&text, R"(\\\\[0-9])", ".*");
+                          return text;
+                      }()
+                  )
+                : route->connection == name;
+        if (leads_there) {
+            return "route \"" + route->database + "\"";
+        }
+    }
+    return std::nullopt;
+}
+
+std::function<void()> connection_service::prepare(
+    const catalog::postgres_connections& connections
+) {
+    auto next = std::make_shared<const runtime>(*current(), connections);
+    return [this, next = std::move(next)] {
+        {
+            const std::lock_guard lock{mutex_};
+            runtime_ = next;
+        }
+        if (apply_) {
+            apply_(next);
+        }
+    };
+}
+
+std::optional<std::string> connection_service::find_secret(std::string_view name) const {
+    const auto it = config_.secrets.find(name);
+    return it != config_.secrets.end() ? std::optional{it->second} : std::nullopt;
+}
+
+std::filesystem::path connection_service::resolve_path(const std::string& path) const {
+    return config_.file.parent_path() / path;
+}
+
+void connection_service::warn(const std::string& what, const std::string& cause) {
+    log::warn(what, {{"cause", cause}});
+}
+
+// ---- statements
+
+command_shape connection_service::describe(std::string_view sql, parser::backslashes strings) {
+    const auto parsed = parser::parse_command(sql, strings);
+    if (const auto* const error = std::get_if<parser::command_error>(&parsed)) {
+        return {.columns = {}, .error = syntax_report(*error)};
+    }
+    return {.columns = columns_of(std::get<parser::command>(parsed)), .error = std::nullopt};
+}
+
+std::optional<command_reply> connection_service::answer(const command_request& asked) {
+    const auto parsed = parser::parse_command(asked.sql, asked.strings);
+    if (const auto* const error = std::get_if<parser::command_error>(&parsed)) {
+        command_reply reply;
+        reply.error = syntax_report(*error);
+        return reply;
+    }
+    return show(std::get<parser::command>(parsed), *snapshot());
+}
+
+void connection_service::carry_out(
+    command_request asked, std::function<void(command_reply)> done
+) {
+    post([this, asked = std::move(asked), done = std::move(done)] { done(execute(asked)); });
+}
+
+command_reply connection_service::execute(const command_request& asked) {
+    command_reply reply;
+    try {
+        const auto parsed = parser::parse_command(asked.sql, asked.strings);
+        if (const auto* const error = std::get_if<parser::command_error>(&parsed)) {
+            reply.error = syntax_report(*error);
+            return reply;
+        }
+        auto outcome = catalog_->execute(
+            std::get<parser::command>(parsed),
+            {.user = asked.who.user, .is_superuser = asked.who.is_superuser}
+        );
+        log::info(
+            "statement carried out", {{"command", outcome.tag}, {"user", asked.who.user}}
+        );
+        reply.notices = std::move(outcome.notices);
+        reply.tag = std::move(outcome.tag);
+    } catch (const catalog::rejection& why) {
+        reply.error = why.report();
+    } catch (const std::exception& why) {
+        reply.error = wire::report{
+            .severity = "ERROR",
+            .sqlstate = std::string{wire::sqlstate::internal_error},
+            .message = why.what(),
+            .detail = {},
+            .hint = {}};
+    }
+    return reply;
+}
+
+}  // namespace signalbox::proxy

@@ -1,0 +1,96 @@
+// The catalog at work: its thread, its store, the checks, and the way from a changed connection to
+// the workers.
+//
+//   workers --carry_out(), on_outcome()--> jobs --> the catalog's thread --> store
+//                                                        |
+//   workers <------------- a new runtime ----------------+
+//
+// Executor  carry_out(), answer(), describe(), on_outcome(), describe_status(), rows(): any thread.
+//           Everything else runs on the catalog's thread, which may block.
+#pragma once
+
+#include "backend/prober.hpp"
+#include "catalog/connections.hpp"
+#include "catalog/store.hpp"
+#include "proxy/commands.hpp"
+#include "proxy/config.hpp"
+#include "proxy/connection_statuses.hpp"
+#include "proxy/runtime.hpp"
+
+#include <chrono>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+
+namespace signalbox::proxy {
+
+class connection_service final : public command_handler,
+                                 public connection_statuses,
+                                 private catalog::connection_user {
+public:
+    /// Opens the store. Throws catalog::store_error, or what runtime() throws.
+    explicit connection_service(configuration config);
+    ~connection_service() override;
+    connection_service(const connection_service&) = delete;
+    connection_service& operator=(const connection_service&) = delete;
+
+    /// The configuration with what SQL has changed.
+    [[nodiscard]] runtime_ptr current() const;
+
+    /// From here on `apply` hears of every new runtime, on the catalog's thread.
+    void start(std::function<void(runtime_ptr)> apply);
+    void stop();
+
+    /// The file has been changed: `done` hears why it cannot be used, or "".
+    void reload(std::filesystem::path file, std::function<void(std::string)> done);
+
+    command_shape describe(std::string_view sql, parser::backslashes strings) override;
+    std::optional<command_reply> answer(const command_request& asked) override;
+    void carry_out(command_request asked, std::function<void(command_reply)> done) override;
+
+    void on_outcome(const std::string& connection, const backend::connect_failure* why) override;
+    [[nodiscard]] std::string describe_status(const std::string& connection) const override;
+
+    [[nodiscard]] catalog::snapshot_ptr snapshot() const { return catalog_->snapshot(); }
+
+private:
+    using clock = std::chrono::steady_clock;
+
+    void run();
+    void post(std::function<void()> job);
+    bool run_jobs();
+    void check_connections();
+    void load(configuration next);
+    command_reply execute(const command_request& asked);
+    [[nodiscard]] backend::probe_request probe_of(const catalog::planned_connection& connection
+    ) const;
+    [[nodiscard]] clock::duration jittered(duration interval);
+
+    check validate(const catalog::planned_connection& connection) override;
+    [[nodiscard]] std::optional<std::string> find_route_to(std::string_view name) const override;
+    std::function<void()> prepare(const catalog::postgres_connections& connections) override;
+    [[nodiscard]] std::optional<std::string> find_secret(std::string_view name) const override;
+    [[nodiscard]] std::filesystem::path resolve_path(const std::string& path) const override;
+    void warn(const std::string& what, const std::string& cause) override;
+
+    configuration config_;  // the file's, in force
+    std::unique_ptr<catalog::store> store_;
+    std::unique_ptr<catalog::connection_catalog> catalog_;
+    std::unique_ptr<backend::prober> prober_;
+    mutable std::mutex mutex_;  // runtime_, jobs_, stopping_
+    runtime_ptr runtime_;
+    std::deque<std::function<void()>> jobs_;
+    bool stopping_ = false;
+    std::function<void(runtime_ptr)> apply_;
+    std::map<std::string, clock::time_point> next_check_;  // by name
+    std::minstd_rand random_{std::random_device{}()};
+    std::thread thread_;
+};
+
+}  // namespace signalbox::proxy
