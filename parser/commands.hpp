@@ -32,8 +32,8 @@ struct secret_name {
     bool operator==(const secret_name&) const = default;
 };
 
-/// What an option is set to: a string's content, a name as PostgreSQL folds it, a number or
-/// boolean as it stands; or a parenthesised or bracketed list of such.
+/// What an option is set to: a string's content, a name or bare word (`verify-ca`, TRUE) as
+/// PostgreSQL folds it, a number as it stands; or a parenthesised or bracketed list of such.
 using option_value = std::variant<std::string, secret_name, std::vector<std::string>>;
 
 struct option_setting {
@@ -83,7 +83,7 @@ struct rename_connection {
 struct change_connection_owner {
     bool if_exists = false;
     std::string name;
-    std::string role;  // CURRENT_USER, CURRENT_ROLE and SESSION_USER as such: is_current is set
+    std::string role;  // current_user, current_role and session_user as such: is_current is set
     bool is_current = false;
 
     bool operator==(const change_connection_owner&) const = default;
@@ -155,16 +155,17 @@ using command = std::variant<
     show_notices>;
 
 struct command_error {
-    std::string_view sqlstate;  // 42601
+    std::string_view sqlstate;  // 42601; 22023 for VALIDATE; what PostgreSQL's scanner says of a
+                                // string that it cannot read
     std::string message;        // `syntax error at or near "…"`, `syntax error at end of input`
     std::size_t position = 0;   // 1-based, in characters from the text's beginning, as PostgreSQL
-                                // reports it
+                                // reports it; 0: none
 
     bool operator==(const command_error&) const = default;
 };
 
-/// One statement; a semicolon may follow. Never reads further than the statement it was given:
-/// anything behind it is a syntax error.
+/// One statement; semicolons may stand around it. Never reads further than the statement it was
+/// given: anything behind it is a syntax error.
 std::variant<command, command_error> parse_command(
     std::string_view sql, backslashes strings = backslashes::plain
 );

@@ -60,6 +60,24 @@ bool equals_ignoring_case(std::string_view text, std::string_view lower) noexcep
            });
 }
 
+std::size_t string_continuation(std::string_view text, std::size_t from) noexcept {
+    bool has_newline = false;
+    std::size_t i = from;
+    while (i < text.size()) {
+        if (text[i] == '\n' || text[i] == '\r') {
+            has_newline = true;
+            ++i;
+        } else if (is_space(text[i])) {
+            ++i;
+        } else if (text.substr(i, 2) == "--") {
+            i = std::min(text.find_first_of("\r\n", i), text.size());
+        } else {
+            return has_newline && text[i] == '\'' ? i : 0;
+        }
+    }
+    return 0;
+}
+
 void lexer::skip_blank() noexcept {
     for (;;) {
         std::size_t n = 0;
@@ -86,6 +104,9 @@ void lexer::skip_blank() noexcept {
                 } else {
                     ++i;
                 }
+            }
+            if (depth > 0) {
+                open_comment_ = rest_;
             }
             rest_.remove_prefix(i);
         } else {
@@ -120,7 +141,7 @@ std::size_t lexer::escaped_size(std::size_t from) const noexcept {
             ++i;
         } else {
             // 'a' and, on a later line, 'b' are one string, and the second part reads as the first.
-            const auto next = continuation(i + 1);
+            const auto next = string_continuation(rest_, i + 1);
             if (next == 0) {
                 return i + 1;
             }
@@ -128,26 +149,6 @@ std::size_t lexer::escaped_size(std::size_t from) const noexcept {
         }
     }
     return rest_.size();
-}
-
-/// Where the next part of a string whose quote closed before `from` opens; 0: nowhere. Only blanks
-/// with a line's end and line comments may stand between.
-std::size_t lexer::continuation(std::size_t from) const noexcept {
-    bool has_newline = false;
-    std::size_t i = from;
-    while (i < rest_.size()) {
-        if (rest_[i] == '\n' || rest_[i] == '\r') {
-            has_newline = true;
-            ++i;
-        } else if (is_space(rest_[i])) {
-            ++i;
-        } else if (rest_.substr(i, 2) == "--") {
-            i = std::min(rest_.find_first_of("\r\n", i), rest_.size());
-        } else {
-            return has_newline && rest_[i] == '\'' ? i : 0;
-        }
-    }
-    return 0;
 }
 
 std::size_t lexer::plain_string_size(std::size_t from) const noexcept {

@@ -40,20 +40,27 @@ public:
 
     token next() noexcept;
 
+    /// Once the end was reached: the comment that is never closed, empty where there is none.
+    [[nodiscard]] std::string_view open_comment() const noexcept { return open_comment_; }
+
 private:
     void skip_blank() noexcept;
     token take(token_kind kind, std::size_t size) noexcept;
     token prefixed() noexcept;
     [[nodiscard]] std::size_t quoted_size(std::size_t from, char quote) const noexcept;
     [[nodiscard]] std::size_t escaped_size(std::size_t from) const noexcept;
-    [[nodiscard]] std::size_t continuation(std::size_t from) const noexcept;
     [[nodiscard]] std::size_t plain_string_size(std::size_t from) const noexcept;
     [[nodiscard]] std::size_t dollar_quoted_size() const noexcept;
     [[nodiscard]] std::size_t number_size() const noexcept;
 
     std::string_view rest_;
+    std::string_view open_comment_;
     backslashes strings_;
 };
+
+/// Where the next part of a string whose quote closed before `from` opens; 0: nowhere. Only blanks
+/// with a line's end and line comments may stand between.
+std::size_t string_continuation(std::string_view text, std::size_t from) noexcept;
 
 /// Equal but for the case of ASCII letters; `lower` is in lower case already.
 bool equals_ignoring_case(std::string_view text, std::string_view lower) noexcept;

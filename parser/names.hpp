@@ -3,6 +3,7 @@
 #pragma once
 
 #include "parser/lexer.hpp"
+#include "parser/unicode.hpp"
 
 #include <string>
 
@@ -11,6 +12,10 @@ namespace signalbox::parser {
 bool is_name(const token& t) noexcept;
 
 /// `escape` is the escape character of U&"…" (UESCAPE); a backslash if nothing is said.
+/// Escapes that are not well formed are kept as they stand.
 std::string folded_name(const token& name, char escape = '\\');
+
+/// The same, and what is wrong with its escapes.
+std::string folded_name(const token& name, char escape, unicode_fault& fault);
 
 }  // namespace signalbox::parser

@@ -32,6 +32,12 @@ public:
         return at < size_ && is_word(tokens_[at], lower);
     }
 
+    [[nodiscard]] bool has(std::size_t at) const noexcept { return at < size_; }
+
+    [[nodiscard]] bool is_dot(std::size_t at) const noexcept {
+        return at < size_ && tokens_[at].text == ".";
+    }
+
 private:
     std::array<token, 5> tokens_;
     std::size_t size_ = 0;
@@ -46,15 +52,20 @@ statement_kind kind_of_block_end(const first_tokens& first) noexcept {
     return statement_kind::end_block;
 }
 
+/// Also of what begins so and is a syntax error further on. A parameter's name may begin like ours:
+/// SHOW connections.x, SHOW connection.
 bool is_for_signalbox(const first_tokens& first) noexcept {
+    if (first.is(0, "show")) {
+        if (first.is(1, "create")) {
+            return first.is(2, "connection");
+        }
+        const bool is_ours = first.is(1, "connections") || first.is(1, "notices") ||
+                             (first.is(1, "connection") && first.has(2));
+        return is_ours && !first.is_dot(2);
+    }
     if (first.is(1, "connection")) {
         return first.is(0, "create") || first.is(0, "alter") || first.is(0, "drop") ||
-               first.is(0, "validate") ||
-               (first.is(0, "show") && (first.is(2, "status") || first.is(2, "history")));
-    }
-    if (first.is(0, "show")) {
-        return first.is(1, "connections") || first.is(1, "notices") ||
-               (first.is(1, "create") && first.is(2, "connection"));
+               first.is(0, "validate");
     }
     return first.is(0, "alter") && first.is(1, "notice");
 }
