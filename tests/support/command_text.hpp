@@ -262,8 +262,9 @@ private:
         words(option);
     }
 
-    void assign(const parser::option_value& assigned) {
-        if (below_(2) == 0) {
+    void assign(std::string_view option, const parser::option_value& assigned) {
+        // SSL CERTIFICATE authority would be the name of another option.
+        if (below_(2) == 0 || option == "SSL CERTIFICATE") {
             symbol("=");
         }
         value(assigned);
@@ -308,7 +309,7 @@ private:
                 symbol(",");
             }
             option_name(c.options[i].name);
-            assign(c.options[i].value);
+            assign(c.options[i].name, c.options[i].value);
         }
         symbol(")");
         validate(c.validate);
@@ -333,7 +334,7 @@ private:
             }
             option_name(change.name);
             if (change.value) {
-                assign(*change.value);
+                assign(change.name, *change.value);
             }
         }
         symbol(")");
