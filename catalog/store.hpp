@@ -63,11 +63,12 @@ struct status_event {
 struct stored_catalog {
     std::vector<stored_connection> connections;  // those that exist, in the order of their making
     std::vector<status_event> history;           // in the order of writing; also of dropped ones
-    std::uint64_t version = 0;                   // grows with every commit()
+    std::uint64_t version = 0;                   // grows with everything that is written
 };
 
 /// One connection before and after. No `before`: it is made, and the store gives it an id
-/// (`after`'s is ignored). No `after`: it is dropped.
+/// (`after`'s is ignored). No `after`: it is dropped. The store counts `generation`; `after`'s is
+/// ignored too.
 struct connection_change {
     std::optional<stored_connection> before;
     std::optional<stored_connection> after;
@@ -100,18 +101,22 @@ public:
         const std::vector<connection_change>& changes, const std::vector<status_event>& events
     ) = 0;
 
-    /// Throws store_error where this Signalbox does not lead.
+    /// Throws store_error where this Signalbox does not lead. An event that is there already, that
+    /// repeats its connection's last status or that follows `deleted` is passed over, so that it is
+    /// safe to try again; wait_for_change() then says that there is something to load.
     virtual void append(const std::vector<status_event>& events) = 0;
 
     /// Keeps the newest `per_connection` events of each connection.
     virtual void truncate_history(std::size_t per_connection) = 0;
 
     /// Whether this Signalbox is the one that watches and writes events. Asked often; looks after
-    /// the lock on the way. Never throws: false while the store is away.
+    /// the lock on the way. Never throws: false while the store is away. Who has just become leader
+    /// has a load() to do before it writes: wait_for_change() is true at once.
     virtual bool is_leader() = 0;
 
     /// Waits up to `timeout` for a change made by another Signalbox; true: load() again. Returns
-    /// early, with false, after interrupt().
+    /// early, with false, after interrupt(), also one that came before. Never throws: a store that
+    /// is away has no news.
     virtual bool wait_for_change(std::chrono::milliseconds timeout) = 0;
 
     /// From any thread.
@@ -122,6 +127,7 @@ public:
 /// Throws store_error; for a PostgreSQL store that is away, only its later calls do.
 struct store_settings {
     std::string url;
+    std::string folder;  // where a relative FILE is found; "" = the working directory
     std::optional<std::string> password;  // of a PostgreSQL store
     std::string ssl_mode = "prefer";
 };

@@ -25,10 +25,12 @@ WALLS = [
     (re.compile(r"^(pg_query|protobuf-c)\b"), re.compile(r"^parser/.*\.cpp$"), "libpg_query never leaves parser/*.cpp"),
     (
         re.compile(r"^(boost/asio|boost/beast|spdlog|sys/socket\.h|sys/epoll\.h|netinet|arpa|netdb\.h|poll\.h)"),
-        re.compile(r"^(backend|console|proxy|tests|bench)/"),
+        re.compile(r"^((backend|console|proxy|tests|bench)/|catalog/postgres_store\.cpp$)"),
         "sockets, event loops and logging stop at backend/",
     ),
     (re.compile(r"^openssl/ssl\.h"), re.compile(r"^(backend|console|proxy|tests|bench)/"), "TLS stops at backend/"),
+    (re.compile(r"^sqlite3\.h"), re.compile(r"^(catalog/.*\.cpp$|tests/)"), "SQLite never leaves catalog/*.cpp"),
+    (re.compile(r"^libpq-fe\.h"), re.compile(r"^(catalog/.*\.cpp$|tests/|bench/)"), "libpq never leaves catalog/*.cpp"),
     (re.compile(r"^catch2/"), re.compile(r"^tests/"), "Catch2 belongs to tests/"),
 ]
 
