@@ -1,7 +1,4 @@
 // The function calls in libpg_query's tree of some statements.
-//
-// The tree comes as a Protocol Buffers message. It is walked as it lies, with the message
-// descriptors and a stack of our own: unpacking it would recurse as deep as the SQL nests.
 #pragma once
 
 #include "parser/pg_query.hpp"

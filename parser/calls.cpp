@@ -17,15 +17,6 @@ bool defines(const token& first) noexcept {
            });
 }
 
-/// The character in UESCAPE's string; a backslash where it is none.
-char escape_of(std::string_view string) noexcept {
-    auto open = string.find('\'');
-    if (string.front() == '$') {
-        open = string.find('$', 1);
-    }
-    return open != std::string_view::npos && open + 2 < string.size() ? string[open + 1] : '\\';
-}
-
 /// Collects a name's parts; the last two count.
 class name_reader {
 public:

@@ -46,6 +46,14 @@ bool is_name(const token& t) noexcept {
     return t.kind == token_kind::word || t.kind == token_kind::quoted_identifier;
 }
 
+char escape_of(std::string_view string) noexcept {
+    auto open = string.find('\'');
+    if (string.front() == '$') {
+        open = string.find('$', 1);
+    }
+    return open != std::string_view::npos && open + 2 < string.size() ? string[open + 1] : '\\';
+}
+
 std::string folded_name(const token& name, char escape) {
     auto fault = unicode_fault::none;
     return folded_name(name, escape, fault);

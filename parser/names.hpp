@@ -11,6 +11,9 @@ namespace signalbox::parser {
 
 bool is_name(const token& t) noexcept;
 
+/// The character in UESCAPE's string, as it stands; a backslash where it is none.
+char escape_of(std::string_view string) noexcept;
+
 /// `escape` is the escape character of U&"…" (UESCAPE); a backslash if nothing is said.
 /// Escapes that are not well formed are kept as they stand.
 std::string folded_name(const token& name, char escape = '\\');

@@ -1,6 +1,7 @@
 #include "parser/pg_query.hpp"
 
 #include "parser/called_functions.hpp"
+#include "parser/relation_tree.hpp"
 
 #include <pg_query.h>
 
@@ -57,6 +58,16 @@ std::optional<bool> makes_call(const std::string& sql, const call_predicate& is_
         return std::nullopt;
     }
     return tree_makes_call({found->parse_tree.data, found->parse_tree.len}, is_wanted);
+}
+
+std::optional<relation_names> parsed_relation_names(
+    const std::string& sql, const relation_predicate& is_wanted
+) {
+    const tree_result found{pg_query_parse_protobuf(sql.c_str())};
+    if (found->error != nullptr) {
+        return std::nullopt;
+    }
+    return relations_in_tree({found->parse_tree.data, found->parse_tree.len}, is_wanted);
 }
 
 }  // namespace signalbox::parser

@@ -5,6 +5,8 @@
 // before these functions return.
 #pragma once
 
+#include "parser/relation_names.hpp"
+
 #include <functional>
 #include <optional>
 #include <string>
@@ -24,5 +26,11 @@ using call_predicate = std::function<bool(std::string_view schema, std::string_v
 /// the body of a view or function, a column's default, PREPARE) is not made. No value: the text
 /// does not parse.
 std::optional<bool> makes_call(const std::string& sql, const call_predicate& is_wanted);
+
+/// The relations that the statements name, as relations_in_tree() has them: with offsets only. No
+/// value: the text does not parse.
+std::optional<relation_names> parsed_relation_names(
+    const std::string& sql, const relation_predicate& is_wanted
+);
 
 }  // namespace signalbox::parser

@@ -67,6 +67,22 @@ std::vector<std::string> parts_before_call(const std::vector<std::string>& rpc_f
     return parts;
 }
 
+/// Of which a text that names one of the schemas has at least one; an empty one where nothing is
+/// known of a name.
+std::vector<std::string> parts_of_schemas(const std::vector<std::string>& schemas) {
+    std::vector<std::string> parts;
+    for (auto name : schemas) {
+        std::transform(name.begin(), name.end(), name.begin(), [](char c) {
+            return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+        });
+        parts.push_back(plain_part(name));
+    }
+    if (!parts.empty()) {
+        parts.emplace_back("u&\"");
+    }
+    return parts;
+}
+
 bool is_blank(char c) noexcept {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
 }
@@ -116,15 +132,22 @@ bool is_ours(std::string_view sql) noexcept {
 
 }  // namespace
 
-prefilter::prefilter(const std::vector<std::string>& rpc_functions)
+prefilter::prefilter(
+    const std::vector<std::string>& rpc_functions, const std::vector<std::string>& schemas
+)
     : parts_(parts_before_call(rpc_functions)) {
+    auto of_schemas = parts_of_schemas(schemas);
+    has_odd_schema_ = std::find(of_schemas.begin(), of_schemas.end(), "") != of_schemas.end();
+    if (!has_odd_schema_) {
+        schema_parts_ = literals{std::move(of_schemas)};
+    }
     if (!rpc_functions.empty()) {
         wanted_ = parts_.empty() ? calls::any : calls::with_parts;
     }
 }
 
 bool prefilter::finds(std::string_view sql) const noexcept {
-    return has_second_statement(sql) || is_ours(sql) || may_call(sql);
+    return has_second_statement(sql) || is_ours(sql) || may_call(sql) || may_name_schema(sql);
 }
 
 bool prefilter::may_call(std::string_view sql) const noexcept {
@@ -132,6 +155,10 @@ bool prefilter::may_call(std::string_view sql) const noexcept {
         return false;
     }
     return wanted_ == calls::any || parts_.stand_in(sql.substr(0, sql.rfind('(')));
+}
+
+bool prefilter::may_name_schema(std::string_view sql) const noexcept {
+    return has_odd_schema_ || (!schema_parts_.empty() && schema_parts_.stand_in(sql));
 }
 
 }  // namespace signalbox::parser

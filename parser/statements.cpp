@@ -37,7 +37,8 @@ std::vector<statement_piece> pieces_until(
 }  // namespace
 
 struct statement_rules::parts {
-    explicit parts(const std::vector<std::string>& rpc_functions) : filter(rpc_functions) {}
+    parts(const std::vector<std::string>& rpc_functions, const std::vector<std::string>& schemas)
+        : filter(rpc_functions, schemas) {}
 
     [[nodiscard]] bool matches(std::string_view name) const {
         return std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) {
@@ -49,7 +50,9 @@ struct statement_rules::parts {
     prefilter filter;
 };
 
-statement_rules::statement_rules(const std::vector<std::string>& rpc_functions) {
+statement_rules::statement_rules(
+    const std::vector<std::string>& rpc_functions, const std::vector<std::string>& schemas
+) {
     std::vector<std::unique_ptr<re2::RE2>> patterns;
     for (const auto& pattern : rpc_functions) {
         patterns.push_back(std::make_unique<re2::RE2>(pattern, re2::RE2::Quiet));
@@ -57,7 +60,7 @@ statement_rules::statement_rules(const std::vector<std::string>& rpc_functions) 
             throw std::invalid_argument{"\"" + pattern + "\": " + patterns.back()->error()};
         }
     }
-    parts_ = std::make_unique<parts>(rpc_functions);
+    parts_ = std::make_unique<parts>(rpc_functions, schemas);
     parts_->patterns = std::move(patterns);
 }
 
@@ -65,6 +68,10 @@ statement_rules::~statement_rules() = default;
 
 bool statement_rules::needs_decision(std::string_view sql) const noexcept {
     return parts_->filter.finds(sql);
+}
+
+bool statement_rules::may_use_relations(std::string_view sql) const noexcept {
+    return parts_->filter.may_name_schema(sql);
 }
 
 bool statement_rules::looks_for_rpc() const noexcept {

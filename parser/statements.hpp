@@ -4,7 +4,8 @@
 //                         \--> yes: decide() -> verdict: statements, their kinds, RPC calls
 //
 // needs_decision() is the prefilter, a proof: where it says no, decide() would find at most one
-// statement, not of kind `signalbox`, that calls no RPC function. (It may begin or end a block: of
+// statement, not of kind `signalbox`, that calls no RPC function, and find_relation_names() none of
+// a relation in our schemas. (It may begin or end a block: of
 // a text's only statement the server tells that itself.) decide() cuts the text with libpg_query's
 // parser; where that cannot parse it (newer syntax, a typing error) or the text is hostile (see
 // parser/limits.hpp), our own tokens give the boundaries. No text is ever refused, and the pieces
@@ -58,8 +59,12 @@ using verdict_ptr = std::shared_ptr<const verdict>;
 class statement_rules {
 public:
     /// `rpc_functions`: RE2 patterns, matched in full against a called function's name and against
-    /// schema.name. Throws std::invalid_argument for one that does not compile.
-    explicit statement_rules(const std::vector<std::string>& rpc_functions);
+    /// schema.name. Throws std::invalid_argument for one that does not compile. `schemas`: of the
+    /// relations that Signalbox provides.
+    explicit statement_rules(
+        const std::vector<std::string>& rpc_functions,
+        const std::vector<std::string>& schemas = {"mz_catalog", "mz_internal"}
+    );
     ~statement_rules();
     statement_rules(const statement_rules&) = delete;
     statement_rules& operator=(const statement_rules&) = delete;
@@ -73,6 +78,10 @@ public:
 
     /// May be decided on an event loop: at most a few milliseconds, with an ordinary stack.
     [[nodiscard]] static bool is_light(std::string_view sql) noexcept;
+
+    /// False: no statement of the text names a relation that Signalbox provides. Linear, no
+    /// allocation.
+    [[nodiscard]] bool may_use_relations(std::string_view sql) const noexcept;
 
     /// The route has RPC patterns.
     [[nodiscard]] bool looks_for_rpc() const noexcept;
