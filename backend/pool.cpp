@@ -294,6 +294,7 @@ void pool::on_connected(server_connection& connection) {
         group_->down_.store(false);
     }
     hooks_.on_adopted(connection);
+    hooks_.on_outcome(connection.target(), nullptr);
     release(std::move(node.mapped()));
     // The target is back: those who waited behind the one attempt get theirs.
     for (; more > 0 && group_->waiting_.load() != 0; --more) {
@@ -303,6 +304,7 @@ void pool::on_connected(server_connection& connection) {
 
 void pool::on_connect_failed(server_connection& connection, const connect_failure& why) {
     auto node = opening_.extract(&connection);
+    hooks_.on_outcome(connection.target(), &why);
     std::deque<pool_group::ticket> refused;
     {
         const std::lock_guard lock{group_->mutex_};

@@ -52,6 +52,8 @@ public:
     virtual bool on_idle_bytes(server_connection& connection, std::string_view bytes) = 0;
     /// A connection arrives here from its login or from another worker.
     virtual void on_adopted(server_connection& connection) = 0;
+    /// A connection was opened (`why` is null), or not.
+    virtual void on_outcome(const server_target& target, const connect_failure* why) = 0;
 
 protected:
     ~pool_hooks() = default;

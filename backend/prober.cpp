@@ -66,6 +66,20 @@ probe_outcome judge_failure(const connect_failure& why, const probe_request& req
     return outcome;
 }
 
+namespace {
+
+probe_outcome cancelled() {
+    return {
+        .is_available = false,
+        .error = "the check was cancelled",
+        .sqlstate = std::string{wire::sqlstate::query_canceled},
+        .host = {},
+        .port = 0,
+        .is_cancelled = true};
+}
+
+}  // namespace
+
 // ---- one probe
 
 class prober::attempt final : public connect_observer {
@@ -127,16 +141,26 @@ prober::prober()
       thread_([this] { run(); }) {}
 
 prober::~prober() {
+    stop();
+}
+
+void prober::stop() {
     loop_.stop();
-    thread_.join();
+    if (thread_.joinable()) {
+        thread_.join();
+    }
 }
 
 void prober::probe(probe_request request, callback done) {
     {
         const std::lock_guard lock{mutex_};
-        waiting_.push_back({std::move(request), std::move(done)});
+        if (!is_stopped_) {
+            waiting_.push_back({std::move(request), std::move(done)});
+            loop_.post([this] { start_waiting(); });
+            return;
+        }
     }
-    loop_.post([this] { start_waiting(); });
+    done(cancelled());
 }
 
 probe_outcome prober::probe_and_wait(probe_request request) {
@@ -181,27 +205,21 @@ void prober::finish(attempt& ended, probe_outcome outcome) {
 }
 
 void prober::cancel_all() {
-    const probe_outcome cancelled{
-        .is_available = false,
-        .error = "the check was cancelled",
-        .sqlstate = std::string{wire::sqlstate::query_canceled},
-        .host = {},
-        .port = 0,
-        .is_cancelled = true};
     for (const auto& each : std::exchange(running_, {})) {
-        each->tell(cancelled);
+        each->tell(cancelled());
     }
     for (;;) {
         job next;
         {
             const std::lock_guard lock{mutex_};
             if (waiting_.empty()) {
+                is_stopped_ = true;
                 return;
             }
             next = std::move(waiting_.front());
             waiting_.pop_front();
         }
-        next.done(cancelled);
+        next.done(cancelled());
     }
 }
 

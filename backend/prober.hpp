@@ -61,8 +61,12 @@ public:
 
     /// Throws std::system_error (no thread or descriptor left).
     prober();
-    /// Cancels what has no outcome yet. Waits for a name that is being resolved.
     ~prober();
+
+    /// What has no outcome yet is cancelled, and so is all that is asked from now on. Any thread but
+    /// the prober's own; waits for a name that is being resolved.
+    void stop();
+
     prober(const prober&) = delete;
     prober& operator=(const prober&) = delete;
 
@@ -92,6 +96,7 @@ private:
     std::vector<std::unique_ptr<attempt>> running_;
     std::mutex mutex_;
     std::deque<job> waiting_;
+    bool is_stopped_ = false;  // nobody takes what waits
     std::thread thread_;
 };
 

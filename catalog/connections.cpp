@@ -209,6 +209,13 @@ void connection_catalog::set_file(file_connections file) {
     publish_snapshot();
 }
 
+/// A connection that cannot be planned is there, and fails.
+void connection_catalog::report_unplanned() {
+    for (const auto& [name, why] : unplanned_) {
+        report_status(name, status_failed, why);
+    }
+}
+
 /// Connections that only the file knows get their place, and their id, in the store.
 void connection_catalog::add_new_of_file() {
     constexpr int attempts = 3;
@@ -578,8 +585,7 @@ command_outcome connection_catalog::run(const parser::drop_connection& asked, co
         if (asked.if_exists && find(name) == nullptr) {
             out.notices.push_back(skipped(undefined_object, missing(name)));
         } else {
-            need(name);
-            add(name);
+            add(need(name).name);
         }
     }
     for (std::size_t i = 0; i < names.size(); ++i) {  // grows while it is walked, with CASCADE
@@ -723,6 +729,7 @@ void connection_catalog::maintain() {
         tracker_.follow();
     }
     if (is_leader_) {
+        report_unplanned();
         write(tracker_.due(now()));
     }
 }
@@ -736,7 +743,12 @@ void connection_catalog::reload() {
     add_new_of_file();
     const auto before = planned();
     plan_all();
-    if (auto after = planned(); after != before) {
+    const auto after = planned();
+    const bool is_same = std::equal(
+        before.begin(), before.end(), after.begin(), after.end(),
+        [](const auto& a, const auto& b) { return a.first == b.first && *a.second == *b.second; }
+    );
+    if (!is_same) {
         try {
             user_.prepare(after)();
         } catch (const std::exception& why) {

@@ -182,6 +182,7 @@ private:
     );
     void add_new_of_file();
     void plan_all();
+    void report_unplanned();
     void write(const std::vector<status_event>& batch);
     void publish_snapshot();
     [[nodiscard]] static moment now();

@@ -187,7 +187,7 @@ catalog::option_map read_options(const section& from, const catalog::connection_
 catalog::planned_connection plan(
     const section& from,
     const std::string& name,
-    const file_connection& connection,
+    const catalog::file_connection& connection,
     const file_context& context
 ) {
     try {
@@ -436,9 +436,9 @@ void read_connections(
     const file_context context{root.from(), types};
     for (const auto& [name, from] : sections) {
         const catalog::connection_kind& kind = catalog::kind_of(types.at(name));
-        const file_connection& connection =
+        const catalog::file_connection& connection =
             out.file_connections
-                .emplace(name, file_connection{kind.type(), read_options(from, kind)})
+                .emplace(name, catalog::file_connection{kind.type(), read_options(from, kind)})
                 .first->second;
         const catalog::planned_connection planned = plan(from, name, connection, context);
         check_client_certificate(from, planned);

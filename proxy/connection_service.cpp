@@ -62,8 +62,7 @@ connection_service::connection_service(configuration config)
       store_(catalog::open_store(store_settings_of(config_))),
       catalog_(std::make_unique<catalog::connection_catalog>(
           *store_, *this, quota_of(config_), config_.catalog.history_per_connection
-      )),
-      prober_(std::make_unique<backend::prober>()) {
+      )) {
     load(config_);
 }
 
@@ -77,7 +76,7 @@ void connection_service::stop() {
         stopping_ = true;
     }
     store_->interrupt();
-    prober_.reset();  // what is being validated fails
+    prober_.stop();  // what is being validated fails
     if (thread_.joinable()) {
         thread_.join();
     }
@@ -233,7 +232,7 @@ void connection_service::check_connections() {
         }
         next.emplace(name, clock::now() + jittered(config_.availability.interval));
         try {
-            prober_->probe(
+            prober_.probe(
                 probe_of(*catalog_->find_planned(name)),
                 [this, name = name](const backend::probe_outcome& found) {
                     if (!found.is_cancelled) {
@@ -291,7 +290,7 @@ catalog::connection_user::check connection_service::validate(
     if (!connection.postgres) {
         return {.is_available = true, .error = {}, .host = {}, .port = 0};
     }
-    const auto found = prober_->probe_and_wait(probe_of(connection));
+    const auto found = prober_.probe_and_wait(probe_of(connection));
     return {
         .is_available = found.is_available,
         .error = found.is_cancelled ? "Signalbox is shutting down" : found.error,

@@ -32,7 +32,7 @@ namespace signalbox::proxy {
 
 class connection_service final : public command_handler,
                                  public connection_statuses,
-                                 private catalog::connection_user {
+                                 public catalog::connection_user {
 public:
     /// Opens the store. Throws catalog::store_error, or what runtime() throws.
     explicit connection_service(configuration config);
@@ -82,7 +82,7 @@ private:
     configuration config_;  // the file's, in force
     std::unique_ptr<catalog::store> store_;
     std::unique_ptr<catalog::connection_catalog> catalog_;
-    std::unique_ptr<backend::prober> prober_;
+    backend::prober prober_;
     mutable std::mutex mutex_;  // runtime_, jobs_, stopping_
     runtime_ptr runtime_;
     std::deque<std::function<void()>> jobs_;

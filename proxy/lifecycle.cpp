@@ -1,8 +1,8 @@
 #include "proxy/lifecycle.hpp"
 
+#include "proxy/connection_service.hpp"
 #include "proxy/listener.hpp"
 #include "proxy/log.hpp"
-#include "proxy/runtime.hpp"
 #include "proxy/shared.hpp"
 #include "proxy/worker.hpp"
 
@@ -95,6 +95,9 @@ public:
         if (shared_) {
             shared_->jobs.stop();
         }
+        if (service_) {
+            service_->stop();  // before the workers that it speaks to
+        }
         workers_.clear();
         for (const auto& path : unix_paths_) {
             ::unlink(path.c_str());
@@ -105,10 +108,11 @@ public:
     server& operator=(const server&) = delete;
 
     int run() {
+        std::optional<configuration> config;
         try {
-            auto config = load_configuration(file_);
-            apply_log_settings(config);
-            runtime_ = std::make_shared<const runtime>(std::move(config), nullptr);
+            config = load_configuration(file_);
+            apply_log_settings(*config);
+            const runtime usable{*config, nullptr};  // whatever it names can be read
         } catch (const std::exception& e) {
             log::error("the configuration cannot be used", {{"cause", e.what()}});
             return exit_usage;
@@ -122,9 +126,20 @@ public:
         pthread_sigmask(SIG_BLOCK, &handled, nullptr);
         std::signal(SIGPIPE, SIG_IGN);
 
+        try {
+            service_ = std::make_unique<connection_service>(*std::move(config));
+        } catch (const std::exception& e) {
+            log::error("the catalog cannot be used", {{"cause", e.what()}});
+            return exit_fault;
+        }
         if (!start_workers()) {
             return exit_fault;
         }
+        service_->start([this](const runtime_ptr& next) {
+            for (auto& each : workers_) {
+                each->post([w = each.get(), next] { w->apply(next); });
+            }
+        });
         log::ready(addresses_);
         notify_service_manager("READY=1");
         const int status = wait_for_signals(handled);
@@ -134,17 +149,18 @@ public:
 
 private:
     bool start_workers() {
-        const auto& listen = runtime_->config().listen;
+        const auto runtime = service_->current();
+        const auto& listen = runtime->config().listen;
         const std::size_t count =
             listen.workers > 0 ? listen.workers : std::max(1U, std::thread::hardware_concurrency());
         raise_descriptor_limit(listen.max_clients + 4096);
-        shared_ = std::make_unique<shared_state>(count, blocking_threads);
+        shared_ = std::make_unique<shared_state>(count, blocking_threads, *service_, *service_);
         if (RAND_bytes(shared_->mock_key.data(), static_cast<int>(shared_->mock_key.size())) != 1) {
             log::error("no random numbers to be had", {});
             return false;
         }
         for (std::size_t i = 0; i < count; ++i) {
-            workers_.push_back(std::make_unique<worker>(i, *shared_, runtime_));
+            workers_.push_back(std::make_unique<worker>(i, *shared_, runtime));
             shared_->workers.push_back(workers_.back().get());
         }
         if (!open_sockets(listen)) {
@@ -232,7 +248,7 @@ private:
 
     [[nodiscard]] duration drain_timeout() const {
         duration longest{0};
-        for (const auto& route : runtime_->config().routes) {
+        for (const auto& route : service_->current()->config().routes) {
             longest = std::max(longest, route->drain_timeout);
         }
         return longest;
@@ -245,22 +261,19 @@ private:
             "RELOADING=1\nMONOTONIC_USEC=" +
             std::to_string(std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000)
         );
-        try {
-            auto next = std::make_shared<const runtime>(load_configuration(file_), runtime_.get());
-            runtime_ = std::move(next);
-            apply_log_settings(runtime_->config());
-            for (auto& each : workers_) {
-                each->post([w = each.get(), runtime = runtime_] { w->apply(runtime); });
+        service_->reload(file_, [this](const std::string& problem) {
+            if (problem.empty()) {
+                apply_log_settings(service_->current()->config());
+                log::info("configuration reloaded", {});
+            } else {
+                log::error("reload failed, the old configuration stays", {{"cause", problem}});
             }
-            log::info("configuration reloaded", {});
-        } catch (const std::exception& e) {
-            log::error("reload failed, the old configuration stays", {{"cause", e.what()}});
-        }
-        notify_service_manager("READY=1");
+            notify_service_manager("READY=1");
+        });
     }
 
     std::filesystem::path file_;
-    runtime_ptr runtime_;
+    std::unique_ptr<connection_service> service_;
     std::unique_ptr<shared_state> shared_;
     std::vector<std::unique_ptr<worker>> workers_;
     std::vector<std::string> addresses_;

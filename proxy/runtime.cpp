@@ -77,7 +77,7 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
             route.get(), std::make_shared<const parser::statement_rules>(route->rpc_functions)
         );
         if (route->is_pattern) {
-            patterns_.push_back({std::make_unique<re2::RE2>(route->database), route});
+            patterns_.push_back({std::make_shared<const re2::RE2>(route->database), route});
         } else {
             exact_.emplace(route->database, route);
         }
@@ -114,7 +114,29 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
         }
         users_.emplace(name, std::move(user));
     }
-}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): the patterns belong to patterns_
+}
+
+runtime::runtime(const runtime& base, const catalog::postgres_connections& connections)
+    : config_(base.config_),
+      client_tls_(base.client_tls_),
+      exact_(base.exact_),
+      patterns_(base.patterns_),
+      rules_(base.rules_),
+      users_(base.users_) {
+    config_.connections = connections;
+    for (auto& [name, user] : users_) {
+        user.settings = &config_.users.find(name)->second;
+    }
+    for (const auto& [name, connection] : connections) {
+        const auto known = base.config_.connections.find(name);
+        const bool is_same =
+            known != base.config_.connections.end() && *known->second == *connection;
+        server_tls_.emplace(
+            name,
+            is_same ? base.server_tls(name) : backend::make_server_tls_context(*connection)
+        );
+    }
+}
 
 runtime::~runtime() = default;
 

@@ -40,6 +40,8 @@ public:
     /// is the same) and reads certificates. Throws configuration_error or std::runtime_error. Not
     /// for an event loop's thread.
     runtime(configuration config, const runtime* previous);
+    /// The same with other connections. Throws std::runtime_error (a certificate towards a server).
+    runtime(const runtime& base, const catalog::postgres_connections& connections);
     ~runtime();
     runtime(const runtime&) = delete;
     runtime& operator=(const runtime&) = delete;
@@ -70,12 +72,12 @@ public:
 
 private:
     struct pattern_route {
-        std::unique_ptr<re2::RE2> pattern;
+        std::shared_ptr<const re2::RE2> pattern;
         std::shared_ptr<const route_settings> settings;
     };
 
     configuration config_;
-    backend::ssl_ctx_ptr client_tls_;
+    std::shared_ptr<SSL_CTX> client_tls_;
     std::unordered_map<std::string, std::shared_ptr<SSL_CTX>> server_tls_;
     std::unordered_map<
         std::string,

@@ -67,6 +67,7 @@ void session::query_wait_tick() {
         pool_->pool->cancel_wait(std::exchange(ticket_, 0));
         if (down) {
             const auto why = group.last_failure();
+            const auto status = owner_.shared().statuses.describe_status(route.connection);
             fail_wait(
                 {.severity = "ERROR",
                  .sqlstate = std::string{wire::sqlstate::cannot_connect_now},
@@ -75,7 +76,7 @@ void session::query_wait_tick() {
                            std::to_string(
                                std::chrono::duration_cast<std::chrono::milliseconds>(waited).count()
                            ) +
-                           " ms.",
+                           " ms." + (status.empty() ? "" : " " + status),
                  .hint = {}}
             );
         } else {

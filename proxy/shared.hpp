@@ -6,6 +6,7 @@
 #include "backend/pool.hpp"
 #include "backend/work_pool.hpp"
 #include "proxy/commands.hpp"
+#include "proxy/connection_statuses.hpp"
 #include "rewrite/parameters.hpp"
 #include "rewrite/statements.hpp"
 #include "wire/scram.hpp"
@@ -52,10 +53,16 @@ private:
 };
 
 struct shared_state {
-    shared_state(std::size_t worker_count, unsigned threads, command_handler& handler)
-        : commands(handler), jobs(threads), count(worker_count) {}
+    shared_state(
+        std::size_t worker_count,
+        unsigned threads,
+        command_handler& handler,
+        connection_statuses& known_statuses
+    )
+        : commands(handler), statuses(known_statuses), jobs(threads), count(worker_count) {}
 
     command_handler& commands;
+    connection_statuses& statuses;
     backend::work_pool jobs;
     const std::size_t count;
     std::vector<worker*> workers;  // complete before the first loop runs

@@ -17,6 +17,8 @@ constexpr std::size_t max_profiles = 1024;
 /// it costs no more than a fiftieth of a connection.
 constexpr auto least_look_interval = std::chrono::milliseconds{1500};
 constexpr int look_share = 50;
+/// The same outcome of opening server connections is told no more often.
+constexpr auto least_outcome_interval = std::chrono::seconds{1};
 /// A server that does not answer the question (an older one) is asked less often.
 constexpr auto refused_look_interval = std::chrono::seconds{60};
 
@@ -330,6 +332,23 @@ void worker::on_adopted(backend::server_connection& connection) {
     if (state.applied) {
         state.applied = environment_.parameters.intern(*state.applied);
     }
+}
+
+void worker::on_outcome(
+    const backend::server_target& target, const backend::connect_failure* why
+) {
+    const auto& name = target.connection->name;
+    const auto known = runtime_->config().connections.find(name);
+    if (known == runtime_->config().connections.end() || *known->second != *target.connection) {
+        return;  // it says nothing about the target of today
+    }
+    auto& last = told_[name];
+    if (last.of == target.connection && last.is_open == (why == nullptr) &&
+        loop_.now() - last.when < least_outcome_interval) {
+        return;
+    }
+    last = {target.connection, why == nullptr, loop_.now()};
+    shared_.statuses.on_outcome(name, why);
 }
 
 // ---- connections that nobody uses for now

@@ -161,6 +161,9 @@ public:
 
     bool on_idle_bytes(backend::server_connection& connection, std::string_view bytes) override;
     void on_adopted(backend::server_connection& connection) override;
+    void on_outcome(
+        const backend::server_target& target, const backend::connect_failure* why
+    ) override;
 
     outbox to_client;  // lent to the session whose event is being served
     outbox to_server;
@@ -197,6 +200,14 @@ private:
     backend::io_context io_;
     relay_environment environment_;
     std::unordered_map<std::string, std::shared_ptr<database_watch>> watches_;  // by database
+    /// What was told of connections last, by name, so that a storm of logins costs nothing more.
+    struct told_outcome {
+        std::shared_ptr<const catalog::postgres_connection> of;
+        bool is_open = false;
+        backend::time_point when;
+    };
+
+    std::unordered_map<std::string, told_outcome> told_;
     /// By the rules of a route; those that no pool uses any more go with the next configuration.
     std::unordered_map<const parser::statement_rules*, std::shared_ptr<parser::verdict_cache>>
         verdicts_;
