@@ -445,7 +445,45 @@ TEST_CASE("config: errors name the line and a way out", "[config]") {
             "max_message_size is out of range",
             "from 10000"},
         row{"[listen]\nmax_memory = 'lots'\n", 9, "max_memory is not a size", "64KiB"},
-        row{"[connections.b]\nport = 1\n", 8, "host is required", "host ="},
+        row{"[connections.b]\nport = 1\n", 8, "[connections.b]: host option is required", "host ="},
+        row{"[connections.b]\nhost = ''\n", 9, "invalid host option value: it is empty", "'a,b'"},
+        row{"[connections.b]\nhost = 'a'\nport = true\n",
+            10,
+            "port must be a number or a string, or a list, not a boolean",
+            "digits"},
+        row{"[connections.b]\nhost = 'a'\nuser = ['a']\n",
+            10,
+            "user must be a string, not a list",
+            "quotes"},
+        row{"[connections.b]\nhost = ['a',\n1]\n",
+            10,
+            "host must be a string, or a list, not an integer",
+            "quotes"},
+        row{"[connections.b]\nhost = 'a'\nconnect_timeout = '5 fortnights'\n",
+            10,
+            R"(invalid connect_timeout option value: "5 fortnights")",
+            "ms, s, min, h, d"},
+        row{"[connections.b]\nhost = 'a'\nssl_mode = 'requrie'\n",
+            10,
+            R"(invalid ssl_mode option value: "requrie")",
+            R"(Did you mean "require"?)"},
+        row{"[connections.b]\nhost = 'a'\naws_privatelink = 'main'\n",
+            10,
+            R"(connection "main" is of type postgres)",
+            "AWS PRIVATELINK connection"},
+        row{"[connections.b]\ntype = 'mysql'\n", 9, R"(type must be one of "postgres")", "default"},
+        row{"[connections.k]\ntype = 'kafka'\n",
+            8,
+            "[connections.k]: broker option is required",
+            "write broker ="},
+        row{"[connections.k]\ntype = 'kafka'\nbroker = 'a'\nsasl_mechanisms = 'GSSAPI'\n",
+            11,
+            R"(invalid sasl_mechanisms option value: "GSSAPI")",
+            "one of PLAIN"},
+        row{"[connections.p]\ntype = 'aws-privatelink'\nservice_name = 's'\n",
+            8,
+            "availability_zones option is required",
+            "zone ids"},
         row{"[connections.b]\nhost = 'a,b,c'\nport = [1,2]\n",
             10,
             "2 ports for 3 hosts",
@@ -558,6 +596,55 @@ TEST_CASE("config: hosts and ports take comma lists and TOML lists", "[config]")
     CHECK(load_with("[connections.x]\n" + options + "\n").connections.at("x")->hosts == expected);
 }
 
+TEST_CASE("config: connections are kept as options, secrets by name", "[config]") {
+    using signalbox::catalog::connection_type;
+    using signalbox::catalog::secret_name;
+    const configuration loaded = load_with(
+        "[secrets]\n"
+        "pw = { value = 'hunter2' }\n"
+        "[connections.full]\n"
+        "host = ['a', 'b']\n"
+        "port = [7, '8']\n"
+        "user = 'u'\n"
+        "database = ''\n"  // none
+        "password = 'pw'\n"
+        "ssl_key = ''\n"
+        "ssl_mode = 'disable'\n"
+        "connect_timeout = 3\n"
+        "aws_privatelink = ''\n"
+        "[connections.k]\n"
+        "type = 'kafka'\n"
+        "brokers = 'a:1'\n"
+        "sasl_password = 'pw'\n"
+        "[connections.p]\n"
+        "type = 'aws-privatelink'\n"
+        "service_name = 's'\n"
+        "availability_zones = ['z']\n"
+        "[connections.t]\n"
+        "host = 'h'\n"
+        "aws_privatelink = 'p'\n"
+    );
+    const std::map<std::string, file_connection, std::less<>> expected{
+        {"full",
+         {connection_type::postgres,
+          {{"HOST", std::vector<std::string>{"a", "b"}},
+           {"PORT", std::vector<std::string>{"7", "8"}},
+           {"USER", "u"},
+           {"PASSWORD", secret_name{"pw"}},
+           {"SSL MODE", "disable"},
+           {"CONNECT TIMEOUT", "3"}}}},
+        {"k", {connection_type::kafka, {{"BROKERS", "a:1"}, {"SASL PASSWORD", secret_name{"pw"}}}}},
+        {"main", {connection_type::postgres, {{"HOST", "127.0.0.1"}}}},
+        {"p",
+         {connection_type::aws_privatelink,
+          {{"SERVICE NAME", "s"}, {"AVAILABILITY ZONES", std::vector<std::string>{"z"}}}}},
+        {"t", {connection_type::postgres, {{"HOST", "h"}, {"AWS PRIVATELINK", "p"}}}}};
+    CHECK(loaded.file_connections == expected);
+    CHECK(loaded.connections.size() == 2);  // main and full can be served
+    CHECK(loaded.connections.at("full")->password == "hunter2");
+    CHECK(loaded.secrets == std::map<std::string, std::string, std::less<>>{{"pw", "hunter2"}});
+}
+
 TEST_CASE("config: secrets come from environment, file and value", "[config]") {
     const temporary_folder folder;
     folder.write("pw", "from file\n\n");
@@ -600,6 +687,9 @@ TEST_CASE("config: a secret's value is in no error", "[config]") {
         "[secrets]\nx = { value = 'hunter2' }\n[[users]]\nname = 'a'\npassword = 'y'\nverifier = "
         "'z'\n",
         "[secrets]\nx = { value = 'hunter2' }\n[connections.s]\nhost = 'a'\nssl_key = 'x'\n",
+        "[connections.s]\nhost = 'a'\npassword = 'hunter2'\n",
+        "[connections.s]\nhost = 'postgres://u:hunter2@h/d'\n",
+        "[connections.s]\ntype = 'kafka'\nbroker = 'a'\nsasl_password = 'hunter2'\n",
         "[secrets]\nx = { value = 'hunter2' }\n[connections.s]\nhost = 'a'\nssl_certificate = "
         "'/dev/null'\n"
         "ssl_key = 'x'\n"
