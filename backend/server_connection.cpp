@@ -205,9 +205,16 @@ void server_connection::open_socket() {
     }
 }
 
-void server_connection::attempt_failed(connect_failure why) {
+void server_connection::hang_up() {
     deadline_.cancel();
+    if (is_logging_in() && socket.is_open()) {
+        socket.shut_down(io_->scratch);  // else the server's log has a TLS error
+    }
     socket.close();
+}
+
+void server_connection::attempt_failed(connect_failure why) {
+    hang_up();
     if (!why.unreachable) {
         give_up(std::move(why));
         return;
@@ -272,8 +279,7 @@ void server_connection::fail_with_best() {
 }
 
 void server_connection::give_up(connect_failure why) {
-    deadline_.cancel();
-    socket.close();
+    hang_up();
     phase_ = phase::failed;
     if (why.at.host.empty()) {
         why.at = at();
@@ -624,11 +630,8 @@ bool server_connection::on_session_checked() {
     }
     output_.clear();
     wire::write_terminate(output_);
-    if (socket.write(output_, io_->scratch)) {
-        socket.shut_down(io_->scratch);
-    }
-    deadline_.cancel();
-    socket.close();
+    socket.write(output_, io_->scratch);
+    hang_up();
     const auto why = unreachable(std::string{misfit});
     remember(why, weight::misfit);
     host_failed(why);

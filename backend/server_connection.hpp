@@ -204,6 +204,7 @@ private:
     bool retry_with_other_tls(std::string_view sqlstate);
     /// This address has failed: the next one, or the end.
     void attempt_failed(connect_failure why);
+    void hang_up();
     void note_answer();
     void host_failed(const connect_failure& why);
     void after_host();
