@@ -1,0 +1,148 @@
+"""Signalboxes of this folder: who may do what, a configuration, and a process that can come back.
+
+The users are roles of the test server, so their passwords are in harness.postgres.ROLES:
+
+    BOSS     superuser by role list
+    PLAIN    no role; ANYONE is another one
+    HELPER   support
+    postgres is the server's own superuser; only a route whose connection has no user shows it
+"""
+
+import os
+import re
+import signal
+
+from harness import Signalbox
+from harness.signalbox import merge, standard_config
+
+BOSS, PLAIN, ANYONE, HELPER = "app", "other", "scram_user", "reader"
+POLICIES = ("pass", "split_on_rpc", "split", "single")
+
+USERS = [
+    {"name": BOSS, "password": BOSS, "roles": ["superuser"]},
+    {"name": PLAIN, "password": PLAIN},
+    {"name": ANYONE, "password": ANYONE},
+    {"name": HELPER, "password": HELPER, "roles": ["support"]},
+    {"name": "postgres", "password": "postgres_here"},
+]
+POSTGRES_PASSWORD = "postgres-Pw-50f7e2"
+
+# Checks so rare that none happens within a test, and so frequent that each test sees some.
+NO_CHECKS = {"interval": "1h", "window": "1h", "failure_window": "1h"}
+QUICK_CHECKS = {"interval": "1s", "window": "200ms", "failure_window": "200ms"}
+
+
+def config(server, changes=None, checks=None, **more):
+    """standard_config with the users above, and a route `policy_…` for every statement policy."""
+    routes = {f"policy_{p}": {"pool_mode": "transaction", "multi_statement": p} for p in POLICIES}
+    more["routes"] = {**routes, **more.get("routes", {})}
+    more["route"] = {"query_wait_timeout": "10s", **more.get("route", {})}
+    tables = standard_config(server, **more)
+    own = {
+        "users": USERS,
+        "secrets": {"postgres_here": {"value": POSTGRES_PASSWORD}},
+        "availability": checks or NO_CHECKS,
+    }
+    return merge(merge(tables, own), changes)
+
+
+def to(server, **changes):
+    """A connection of the configuration file that leads to `server`."""
+    target = {
+        "type": "postgres",
+        "host": "127.0.0.1",
+        "port": server.port,
+        "user": "app",
+        "password": "app",
+        "ssl_mode": "disable",
+    }
+    return merge(target, changes)
+
+
+def create(name, port, options="", validate=False, host="127.0.0.1"):
+    """The text of a CREATE CONNECTION that logs in as the role app."""
+    return (
+        f"CREATE CONNECTION {name} TO POSTGRES (HOST '{host}', PORT {port}, DATABASE 'app', "
+        f"USER 'app', PASSWORD SECRET app, SSL MODE 'disable'{options}) "
+        f"WITH (VALIDATE = {str(validate).lower()})"
+    )
+
+
+def options_of(create_sql):
+    """The options of a create_sql in its order: {NAME: value without quotes}."""
+    inside = re.fullmatch(r"CREATE CONNECTION \S+ TO POSTGRES \((.*)\)", create_sql, re.S)
+    assert inside, create_sql
+    found = re.findall(r"([A-Z][A-Z ]*[A-Z]) = ('(?:[^']|'')*'|[^,]+)(?:, |$)", inside.group(1))
+    options = {name: value.strip("'").replace("''", "'") for name, value in found}
+    assert len(options) == len(found), create_sql
+    return options
+
+
+class Box(Signalbox):
+    """A Signalbox that may end and start again in its folder, where its catalog is."""
+
+    def __init__(self, *arguments, **options):
+        self.old_logs = []
+        super().__init__(*arguments, **options)
+
+    def kill(self):
+        """kill -9; `start` brings it back."""
+        self.close_clients()
+        os.kill(self.pid, signal.SIGKILL)
+        self.process.wait()
+        self._stopped = True
+        self.check_log()
+
+    def start(self, config=None):
+        """After stop() or kill()."""
+        assert self._stopped
+        if config is not None:
+            self.write_config(config)
+        self.old_logs.append(self.log)
+        self.log = self.folder / f"log-{len(self.old_logs)}"
+        self._stopped = False
+        self._launch(**self._options)
+        return self.wait_ready()
+
+    def restart(self, config=None):
+        self.stop()
+        return self.start(config)
+
+    def all_logs(self):
+        return "".join(path.read_text(errors="replace") for path in (*self.old_logs, self.log))
+
+    # One-line questions, each on a session of its own unless `client` is given.
+
+    def run(self, sql, user=BOSS, route="transaction"):
+        with self.connect(route, user) as connection:
+            cursor = connection.execute(sql)
+            return cursor.fetchall() if cursor.description else cursor.statusmessage
+
+    def create_sql(self, name):
+        return self.run(f"SHOW CREATE CONNECTION {name}")[0][1]
+
+    def options(self, name):
+        return options_of(self.create_sql(name))
+
+    def facts(self, name):
+        """(create_sql, generation, altered_at, owner, id) as the table has them; None: not there."""
+        rows = self.run(
+            "SELECT create_sql, generation, altered_at, owner, id "
+            f"FROM mz_catalog.mz_connections WHERE name = '{name}'"
+        )
+        assert len(rows) < 2, rows
+        return rows[0] if rows else None
+
+    def generation(self, name):
+        return self.facts(name)[1]
+
+    def status(self, name):
+        """(status, error) as SHOW has them: it works with every server down, too."""
+        rows = self.run(f"SHOW CONNECTION STATUS FOR {name}")
+        assert len(rows) == 1, rows
+        return rows[0][4], rows[0][5]
+
+    def history(self, name):
+        """[(status, error)] of an existing connection, oldest first."""
+        rows = self.run(f"SHOW CONNECTION HISTORY FOR {name}")
+        return [(row[2], row[4]) for row in sorted(rows, key=lambda row: row[3])]

@@ -1,0 +1,129 @@
+"""A Signalbox per module with superusers and others, clients of it, connections that go away."""
+
+import itertools
+
+import pytest
+
+from answers import succeeded
+from boxes import BOSS, Box, config, create
+from harness import Postgres, free_port
+
+
+@pytest.fixture(scope="module")
+def box(pg):
+    pg.admin("CREATE TABLE IF NOT EXISTS marks (id int); ALTER TABLE marks OWNER TO app")
+    changes = {
+        "connections": {
+            "spare": {"type": "postgres", "host": "127.0.0.1", "port": pg.port, "user": "app"},
+            "own_role": {"type": "postgres", "host": "127.0.0.1", "port": pg.port},
+            "as_root": {
+                "type": "postgres",
+                "host": "127.0.0.1",
+                "port": pg.port,
+                "user": "postgres",
+            },
+        }
+    }
+    routes = {
+        "own_role": {"connection": "own_role", "pool_mode": "transaction"},
+        "as_root": {"connection": "as_root", "pool_mode": "transaction"},
+        # Only the catalog has this one, once a test has made it.
+        "later": {"connection": "later", "pool_mode": "transaction"},
+    }
+    with Box(config(pg, changes, routes=routes)) as process:
+        yield process
+
+
+@pytest.fixture
+def start_box():
+    """Starts further ones: start_box(config, **Signalbox's arguments). All must end cleanly."""
+    started = []
+
+    def start(settings, **options):
+        started.append(Box(settings, **options))
+        return started[-1]
+
+    yield start
+    failures = []
+    for process in started:
+        try:
+            process.stop()
+        except AssertionError as error:
+            failures.append(str(error))
+    assert not failures, "\n".join(failures)
+
+
+@pytest.fixture
+def clients(box):
+    """clients(route, user) gives a logged-in RawClient, closed at the end of the test."""
+    opened = []
+
+    def connect(route="transaction", user=BOSS, **startup):
+        opened.append(box.raw(route, user, **startup))
+        return opened[-1]
+
+    yield connect
+    for client in opened:
+        client.terminate()
+
+
+@pytest.fixture
+def client(clients):
+    return clients()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def new_name(box):
+    """new_name() gives the name of no connection yet; what has it at the end is dropped."""
+    given = []
+
+    def name():
+        given.append(f"c{next(_numbers)}")
+        return given[-1]
+
+    yield name
+    if given:
+        with box.connect() as boss:
+            for sql in [f"DROP CONNECTION IF EXISTS {name}" for name in given]:
+                boss.execute(sql)
+
+
+@pytest.fixture
+def make(new_name, client, pg):
+    """make(options, port) creates a connection, not validated, that belongs to BOSS."""
+
+    def one(options="", port=None):
+        name = new_name()
+        succeeded(client.query(create(name, port or pg.port, options)), "CREATE CONNECTION")
+        return name
+
+    return one
+
+
+@pytest.fixture
+def closed_port():
+    """Where nobody listens."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def victim(request):
+    server = Postgres("victim-connections-" + request.module.__name__.rpartition(".")[2])
+    server.admin("CREATE TABLE marks (id int); ALTER TABLE marks OWNER TO app")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def target(victim):
+    """A PostgreSQL that a test may stop, kill and freeze; running and thawed at its beginning."""
+    if victim._process is None:
+        victim.start()
+    victim.thaw()
+    victim.admin("TRUNCATE marks")
+    yield victim
+    if victim._process is not None:
+        victim.thaw()
