@@ -11,6 +11,8 @@ The users are roles of the test server, so their passwords are in harness.postgr
 import os
 import re
 import signal
+import socket
+import threading
 
 from harness import Signalbox
 from harness.signalbox import merge, standard_config
@@ -30,7 +32,7 @@ POSTGRES_PASSWORD = "postgres-Pw-50f7e2"
 # Checks so rare that a test sees one at most, and so frequent that it sees some. No result is
 # remembered for long: what is asked for happens.
 NO_CHECKS = {"interval": "1h", "window": "1ms", "failure_window": "1ms"}
-QUICK_CHECKS = {"interval": "1s", "window": "200ms", "failure_window": "200ms"}
+QUICK_CHECKS = {"interval": "300ms", "window": "100ms", "failure_window": "100ms"}
 
 
 def config(server, changes=None, checks=None, **more):
@@ -114,10 +116,20 @@ class Box(Signalbox):
 
     # One-line questions, each on a session of its own unless `client` is given.
 
-    def run(self, sql, user=BOSS, route="transaction"):
+    def run(self, sql, user=BOSS, route="transaction", timeout=30):
+        """Rows, or the command's tag. psycopg waits for ever: so the socket is cut at the end."""
         with self.connect(route, user) as connection:
-            cursor = connection.execute(sql)
-            return cursor.fetchall() if cursor.description else cursor.statusmessage
+            twin = socket.socket(fileno=os.dup(connection.fileno()))
+            limit = threading.Timer(timeout, twin.shutdown, [socket.SHUT_RDWR])
+            limit.daemon = True
+            limit.start()
+            try:
+                cursor = connection.execute(sql)
+                return cursor.fetchall() if cursor.description else cursor.statusmessage
+            finally:
+                limit.cancel()
+                limit.join()
+                twin.close()
 
     def create_sql(self, name):
         return self.run(f"SHOW CREATE CONNECTION {name}")[0][1]

@@ -39,7 +39,7 @@ def changes_only(history):
 
 @pytest.fixture
 def checked(pg, target, closed_port, start_box):
-    """A Signalbox that checks each second: main to `pg`, others to what their names say."""
+    """A Signalbox that checks often: main to `pg`, others to what their names say."""
     connections = {
         "victim": to(target),
         "nobody": to(target, port=closed_port),
