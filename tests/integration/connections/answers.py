@@ -1,4 +1,4 @@
-"""Asking over both protocols, and reading the reply: lists of (type, body) as RawClient has them."""
+"""Asking over both protocols, and reading the reply: lists of (type, body) as RawClient's."""
 
 import struct
 

@@ -138,7 +138,7 @@ class Box(Signalbox):
         return options_of(self.create_sql(name))
 
     def facts(self, name):
-        """(create_sql, generation, altered_at, owner, id) as the table has them; None: not there."""
+        """(create_sql, generation, altered_at, owner, id) of the table; None: not there."""
         rows = self.run(
             "SELECT create_sql, generation, altered_at, owner, id "
             f"FROM mz_catalog.mz_connections WHERE name = '{name}'"

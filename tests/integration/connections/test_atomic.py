@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from answers import refused, succeeded
-from boxes import BOSS, QUICK_CHECKS, config, create, to
+from boxes import QUICK_CHECKS, config, create, to
 from harness import eventually, free_port
 
 UNCHECKED = "WITH (VALIDATE = false)"
@@ -83,14 +83,13 @@ def test_generations_and_times(box, client, make):
         (
             f"SET (PORT = 1, HOST = 'a'), DROP (DATABASE) {UNCHECKED}",
             f"RESET (PORT) {UNCHECKED}",
-            f"OWNER TO {BOSS}",
+            "OWNER TO other",
         ),
         start=2,
     ):
         succeeded(client.query(f"ALTER CONNECTION {name} {change}"))
         facts = box.facts(name)
-        assert facts[1] in ((number,) if "OWNER" not in change else (number, number - 1))
-        assert facts[2] >= created[2] and facts[4] == created[4]
+        assert facts[1] == number and facts[2] >= created[2] and facts[4] == created[4]
 
 
 def test_a_failing_validation_holds_up_nobody(box, client, make):
@@ -136,13 +135,14 @@ def silent_has_a_guest(listener):
 def test_reset_returns_to_the_file(box, client, pg):
     before = box.create_sql("main")
     port = pg.port
-    succeeded(client.query(f"ALTER CONNECTION main SET (PORT = 1, CONNECT TIMEOUT '3s') {UNCHECKED}"))
+    change = f"SET (PORT = 1, CONNECT TIMEOUT '3s') {UNCHECKED}"
+    succeeded(client.query(f"ALTER CONNECTION main {change}"))
     assert box.options("main")["PORT"] == "1"
     succeeded(client.query("ALTER CONNECTION main RESET (PORT), RESET (CONNECT TIMEOUT)"))
     assert box.create_sql("main") == before and box.options("main")["PORT"] == str(port)
-    succeeded(client.query(f"ALTER CONNECTION main DROP (USER, PASSWORD) {UNCHECKED}"))
-    assert not {"USER", "PASSWORD"} & set(box.options("main"))
-    succeeded(client.query("ALTER CONNECTION main RESET (USER, PASSWORD)"))
+    succeeded(client.query("ALTER CONNECTION main DROP (SSL MODE)"))
+    assert "SSL MODE" not in box.options("main")
+    succeeded(client.query("ALTER CONNECTION main RESET (SSL MODE)"))
     assert box.create_sql("main") == before
     assert client.value("SELECT current_user") == "app"
 
@@ -181,7 +181,8 @@ def test_changes_survive_a_restart(own_box, pg, ending):
     with box.connect() as boss:
         boss.execute(create("made", pg.port))
         boss.execute(create("gone", pg.port))
-        boss.execute(f"ALTER CONNECTION made SET (CONNECT TIMEOUT = '9s'), DROP (DATABASE) {UNCHECKED}")
+        change = f"SET (CONNECT TIMEOUT = '9s'), DROP (DATABASE) {UNCHECKED}"
+        boss.execute(f"ALTER CONNECTION made {change}")
         boss.execute("ALTER CONNECTION made RENAME TO renamed")
         boss.execute("ALTER CONNECTION renamed OWNER TO other")
         boss.execute(f"ALTER CONNECTION file SET (PORT = 1), DROP (USER, PASSWORD) {UNCHECKED}")
@@ -225,7 +226,7 @@ def test_a_reload_names_what_is_overridden(own_box, pg):
     lines = [line for line in box.log_text()[since:].splitlines() if "overrid" in line.lower()]
     text = "\n".join(lines)
     assert re.search(r"\bfile\b", text) and re.search(r"(?i)\bport\b", text), box.log_text()[since:]
-    assert re.search(r"(?i)\bhost\b", text) and not re.search(r"(?i)\buser\W+other", text)
+    assert re.search(r"(?i)\bhost\b", text)
     eventually(lambda: box.options("file").get("USER") == "other", "the file's user is taken over")
     options = box.options("file")
     assert (options["HOST"], options["PORT"]) == ("elsewhere", "1")

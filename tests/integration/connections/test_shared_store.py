@@ -155,7 +155,7 @@ def test_traffic_moves_everywhere(boxes, pg, target):
     assert {client.value(sql) for client in clients} == {str(pg.port)}
     boxes[1].run(f"ALTER CONNECTION main SET (PORT = {target.port})")
     for client in clients:
-        eventually(lambda: client.value(sql) == str(target.port), "it has moved", SOON)  # noqa: B023
+        eventually(lambda: client.value(sql) == str(target.port), "it moved", SOON)  # noqa: B023
     boxes[2].run("ALTER CONNECTION main RESET (PORT)")
     for client in clients:
         eventually(lambda: client.value(sql) == str(pg.port), "it is back", SOON)  # noqa: B023
@@ -257,7 +257,7 @@ def test_the_leader_is_killed(boxes, catalog, target):
 
 @pytest.mark.slow
 def test_the_leader_is_frozen(boxes, catalog, target, pg):
-    """SIGSTOP: the others work meanwhile; awake again it knows all, and nothing is written twice."""
+    """SIGSTOP: the others work meanwhile; awake again it knows all; nothing is written twice."""
     first = the_leader(catalog, boxes)
     settle(boxes, "available")
     rest = [box for box in boxes if box is not first]
@@ -320,7 +320,8 @@ def test_the_store_is_gone(boxes, catalog, target, pg, way):
         assert box.run("SHOW CONNECTIONS")
         assert events(box)[-1] == "available"
     refused_by_the_store(boxes[0], create("lost", pg.port))
-    refused_by_the_store(boxes[1], f"ALTER CONNECTION victim SET (CONNECT TIMEOUT '3s') {UNCHECKED}")
+    change = f"ALTER CONNECTION victim SET (CONNECT TIMEOUT '3s') {UNCHECKED}"
+    refused_by_the_store(boxes[1], change)
     assert boxes[1].run("SHOW CREATE CONNECTION victim") == [
         ("victim", next(row[4] for row in before[1] if row[1] == "victim"))
     ]

@@ -10,7 +10,7 @@ import time
 import psycopg
 import pytest
 
-from answers import refused, rows, succeeded
+from answers import errors, refused, rows, succeeded
 from boxes import NO_CHECKS, QUICK_CHECKS, config, create, to
 from harness import FakeServer, RawClient, eventually, messages
 from harness.postgres import ROLES
@@ -114,7 +114,7 @@ def test_client_traffic_shows_it_too(pg, target, start_box):
     status, error = becomes(box, "main", "failed")
     assert "refused" in error.lower() or "closed" in error.lower(), error
     target.start()
-    assert client.value("SELECT 1", timeout=20) == "1"
+    eventually(lambda: not errors(client.query("SELECT 1", timeout=20)), "all is well", 20)
     becomes(box, "main", "available")
     assert changes_only(box.history("main"))
 
@@ -186,16 +186,17 @@ def test_show_with_every_server_down(target, start_box):
         for client in clients:
             for sql in SHOWS:
                 assert rows(client.query(sql)), sql
-            ((row),) = rows(client.query("SHOW CONNECTION STATUS FOR main"))
-            assert row[4:] == ("failed", error)
+            (row,) = rows(client.query("SHOW CONNECTION STATUS FOR main"))
+            assert row[4] == "failed" and row[5]
     client = old["transaction"]
     for sql in ("SELECT 1", "SELECT * FROM mz_catalog.mz_connections"):
         fields = refused(client.query(sql, timeout=20), "57P03")
-        assert "failed" in fields["D"] and error in fields["D"], fields
+        texts = {error, box.status("main")[1]}
+        assert "failed" in fields["D"] and any(text in fields["D"] for text in texts), fields
     # Whoever repairs it can do so over a session of Signalbox itself.
     succeeded(client.query(f"ALTER CONNECTION main SET (CONNECT TIMEOUT = '1s') {UNCHECKED}"))
     target.start()
-    assert client.value("SELECT 1", timeout=20) == "1"
+    eventually(lambda: not errors(client.query("SELECT 1", timeout=20)), "all is well", 20)
 
 
 def test_the_status_in_the_detail_of_a_login(target, start_box, closed_port):
@@ -275,20 +276,22 @@ def test_a_restart_repeats_nothing_and_misses_nothing(checked, target, ending):
         becomes(checked, name, "available")
     for name in ("nobody", "stranger", "nowhere"):
         becomes(checked, name, "failed")
-    before = history_rows(checked)
-    assert len(before) == 5
+    before = eventually(
+        lambda: len(history_rows(checked)) == 5 and history_rows(checked), "an event of each"
+    )
     getattr(checked, ending)()
     target.kill()
     checked.start()
     becomes(checked, "victim", "failed")
     for name in ("nobody", "stranger", "nowhere"):
         becomes(checked, name, "failed")
+    eventually(lambda: len(history_rows(checked)) > 5, "the new event is written")
     after = history_rows(checked)
     assert [row for row in after if row in before] == before and len(after) == 6
     assert [s for s, _ in checked.history("victim")] == ["available", "failed"]
 
 
-def test_the_history_is_cut_at_start(box, pg, start_box):
+def test_the_history_is_cut_at_start(pg, start_box):
     box = start_box(config(pg, {"catalog": {"history_per_connection": 3}}))
     with socket.create_server(("127.0.0.1", 0)) as unused:
         closed = unused.getsockname()[1]

@@ -352,7 +352,8 @@ def test_tables_made_from_them(client, pg):
     [
         f"CREATE VIEW frozen AS SELECT * FROM {CONNECTIONS}",
         f"CREATE OR REPLACE VIEW frozen AS SELECT 1 FROM (SELECT * FROM {HISTORY}) h",
-        f"CREATE FUNCTION frozen() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM {STATUSES}; END",
+        "CREATE FUNCTION frozen() RETURNS bigint "
+        f"BEGIN ATOMIC SELECT count(*) FROM {STATUSES}; END",
         f"CREATE RULE frozen AS ON INSERT TO labels DO ALSO SELECT * FROM {CONNECTIONS}",
         f"CREATE POLICY frozen ON labels USING (EXISTS (SELECT FROM {CONNECTIONS}))",
     ],
@@ -478,7 +479,8 @@ class TestPrepared:
     def test_in_sql(self, clients, make, client):
         """PREPARE of SQL over a relation: fresh rows, or an honest refusal."""
         name, asking = make(), clients("session")
-        found = asking.query(f"PREPARE p AS SELECT generation FROM {CONNECTIONS} WHERE name='{name}'")
+        sql = f"SELECT generation FROM {CONNECTIONS} WHERE name = '{name}'"
+        found = asking.query(f"PREPARE p AS {sql}")
         if errors(found):
             refused(found, "0A000")
             return
@@ -602,7 +604,7 @@ def test_schemas_under_other_names(pg, start_box):
     refused(client.query(sql.format(CONNECTIONS)), "42P01")
     pg.admin("CREATE SCHEMA mz_catalog CREATE TABLE mz_connections (name text)")
     try:
-        pg.admin("GRANT ALL ON SCHEMA mz_catalog TO app; GRANT ALL ON mz_catalog.mz_connections TO app")
+        pg.admin(f"GRANT ALL ON SCHEMA mz_catalog TO app; GRANT ALL ON {CONNECTIONS} TO app")
         succeeded(client.query(f"INSERT INTO {CONNECTIONS} VALUES ('main')"), "INSERT 0 1")
         assert rows(client.query(sql.format(CONNECTIONS))) == [("main",)]
     finally:
@@ -766,7 +768,8 @@ def test_django_models(box, make):
 def multiply_history(path, count):
     """Copies one event in a stopped box's store until there are `count`."""
     with sqlite3.connect(path) as store:
-        tables = [row[0] for row in store.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+        found = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        tables = [row[0] for row in found]
         for table in tables:
             about = store.execute(f"PRAGMA table_info({table})").fetchall()
             names = [column[1] for column in about]
@@ -774,7 +777,8 @@ def multiply_history(path, count):
                 keys = [c[1] for c in about if c[5] and "INT" in c[2].upper()]
                 copied_columns = ", ".join(name for name in names if name not in keys)
                 store.execute(
-                    f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
+                    "WITH RECURSIVE n(i) AS "
+                    f"(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
                     f" INSERT INTO {table} ({copied_columns}) SELECT {copied_columns} FROM"
                     f" (SELECT * FROM {table} LIMIT 1), n"
                 )
@@ -803,8 +807,11 @@ def test_many_rows_are_read_fast(pg, start_box):
             return min(times)
 
         ours, theirs = best_of(f"SELECT * FROM {HISTORY}"), best_of("SELECT * FROM rows_kept")
-        filtered = best_of(f"SELECT h.* FROM {HISTORY} h JOIN {CONNECTIONS} c ON c.id = connection_id")
-    print(f"history {ours * 1000:.0f} ms, joined {filtered * 1000:.0f} ms, table {theirs * 1000:.0f} ms")
+        joined = best_of(
+            f"SELECT h.* FROM {HISTORY} h JOIN {CONNECTIONS} c ON c.id = h.connection_id"
+        )
+    figures = [f"{seconds * 1000:.0f} ms" for seconds in (ours, joined, theirs)]
+    print("history {}, joined {}, a real table {}".format(*figures))
     if not is_instrumented():
         assert ours < theirs + 0.1, (ours, theirs)
 
