@@ -263,7 +263,7 @@ TEST_CASE("comments and blanks may stand everywhere", "[parser][commands]") {
     CHECK(read("\tShow\r\nNotices\n") == command{show_notices{}});
 }
 
-TEST_CASE("strings of every kind", "[parser][commands]") {
+TEST_CASE("values that are strings of every kind", "[parser][commands]") {
     CHECK(host("'it''s'") == set_host("it's"));
     CHECK(host("''") == set_host(""));
     CHECK(host("'a\\n'") == set_host("a\\n"));
@@ -516,7 +516,7 @@ TEST_CASE("positions are counted in characters", "[parser][commands]") {
     CHECK(error_of("show notices \x80\x80 x") == syntax_error(14, "\x80\x80"));
 }
 
-TEST_CASE("what is never closed", "[parser][commands]") {
+TEST_CASE("a command with what is never closed", "[parser][commands]") {
     CHECK(
         error_of("alter notice 'a reset status") ==
         "42601 14 unterminated quoted string at or near \"'a reset status\""
@@ -591,7 +591,7 @@ TEST_CASE("escapes that cannot be read", "[parser][commands]") {
     CHECK(host_error("'a' uescape '!'") == syntax_error(p + 4, "uescape"));
 }
 
-TEST_CASE("hostile texts take linear time", "[parser][commands]") {
+TEST_CASE("hostile commands take linear time", "[parser][commands]") {
     const auto unit = GENERATE(
         as<std::string>{},
         "a-",
