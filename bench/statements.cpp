@@ -79,7 +79,7 @@ int main() {
         }
         cache.add(batch, std::make_shared<const verdict>(rpc.decide(batch, backslashes::plain)));
         const auto no_call = [](std::string_view, std::string_view) { return false; };
-        const bool has_tree = count_tokens(plain, max_tree_tokens) <= max_tree_tokens;
+        const bool has_tree = tree_tokens(plain, max_tree_tokens) <= max_tree_tokens;
         std::printf("| %zu", plain.size());
         std::printf(" | %.3f", microseconds([&] {
                         return std::memchr(plain.data(), '\n', plain.size()) == nullptr ? 1 : 0;

@@ -19,6 +19,11 @@ namespace signalbox::parser {
 constexpr std::size_t max_parsed_bytes = std::size_t{1} << 20U;
 constexpr std::size_t max_parsed_tokens = 200'000;
 
+/// How many tokens' worth of tree libpg_query writes; counting stops behind `most`. It writes the
+/// source of SET (a, b, c) = (…) once for each of the columns, so that nested ones would grow a
+/// tree without bound: 600 bytes took 6 s.
+std::size_t tree_tokens(std::string_view sql, std::size_t most);
+
 /// Of one tree, and of all trees for one text: 45 ms, 3 MiB of stack (of the 256 that decide() asks
 /// for: sanitizers and other builds may take a multiple).
 constexpr std::size_t max_tree_bytes = std::size_t{64} << 10U;

@@ -3,7 +3,6 @@
 #include "parser/limits.hpp"
 #include "parser/names.hpp"
 #include "parser/pg_query.hpp"
-#include "parser/split.hpp"
 
 #include <algorithm>
 #include <array>
@@ -205,8 +204,9 @@ std::string without_backslashes(std::string_view statement, const statement_toke
     return masked;
 }
 
-bool may_be_parsed(std::string_view statement, const statement_tokens& tokens) noexcept {
-    return statement.size() <= max_tree_bytes && tokens.size() <= max_tree_tokens &&
+bool may_be_parsed(std::string_view statement) {
+    return statement.size() <= max_tree_bytes &&
+           tree_tokens(statement, max_tree_tokens) <= max_tree_tokens &&
            scanner_steps(statement) <= max_scanner_steps &&
            statement.find('\0') == std::string_view::npos;
 }
@@ -217,14 +217,12 @@ std::optional<relation_names> find_by_tree(
     const statement_tokens& tokens,
     const relation_predicate& is_wanted
 ) {
-    if (!may_be_parsed(statement, tokens)) {
+    const auto text = strings == backslashes::escape ? without_backslashes(statement, tokens)
+                                                     : std::string{statement};
+    if (!may_be_parsed(text)) {
         return std::nullopt;
     }
-    auto found = parsed_relation_names(
-        strings == backslashes::escape ? without_backslashes(statement, tokens)
-                                       : std::string{statement},
-        is_wanted
-    );
+    auto found = parsed_relation_names(text, is_wanted);
     if (found && !find_ranges(tokens, *found)) {
         return std::nullopt;
     }

@@ -110,6 +110,12 @@ public:
         };
         std::sort(found_.relations.begin(), found_.relations.end(), by_offset);
         std::sort(found_.columns.begin(), found_.columns.end(), by_offset);
+        // The source of SET (a, b) = (…) is in the tree once for each of the columns.
+        const auto keep_once = [](auto& list) {
+            list.erase(std::unique(list.begin(), list.end()), list.end());
+        };
+        keep_once(found_.relations);
+        keep_once(found_.columns);
         return std::move(found_);
     }
 

@@ -190,13 +190,4 @@ statement_kind kind_of(std::string_view statement, backslashes strings) noexcept
     return kind_of_first(first);
 }
 
-std::size_t count_tokens(std::string_view sql, std::size_t most) noexcept {
-    lexer tokens{sql};
-    std::size_t count = 0;
-    while (count <= most && tokens.next().kind != token_kind::end) {
-        ++count;
-    }
-    return count;
-}
-
 }  // namespace signalbox::parser

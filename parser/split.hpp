@@ -20,7 +20,4 @@ token_split split_by_tokens(std::string_view sql, backslashes strings);
 /// What one statement is, by its first words.
 statement_kind kind_of(std::string_view statement, backslashes strings) noexcept;
 
-/// The number of tokens; counting stops behind `most`.
-std::size_t count_tokens(std::string_view sql, std::size_t most) noexcept;
-
 }  // namespace signalbox::parser

@@ -83,8 +83,8 @@ bool statement_rules::is_rpc(std::string_view schema, std::string_view function)
            (!schema.empty() && parts_->matches(std::string{schema} + "." + std::string{function}));
 }
 
-bool statement_rules::is_light(std::string_view sql) noexcept {
-    return sql.size() <= max_light_bytes && count_tokens(sql, max_light_tokens) <= max_light_tokens;
+bool statement_rules::is_light(std::string_view sql) {
+    return sql.size() <= max_light_bytes && tree_tokens(sql, max_light_tokens) <= max_light_tokens;
 }
 
 verdict statement_rules::decide(std::string_view sql, backslashes strings) const {
@@ -100,19 +100,19 @@ verdict statement_rules::decide(std::string_view sql, backslashes strings) const
     }
     verdict found{.statements = std::move(split.statements)};
     const bool may_call = parts_->filter.may_call(sql);
-    auto tree_tokens = can_parse ? max_tree_tokens : 0;
+    auto tokens_left = can_parse ? max_tree_tokens : 0;
     for (auto& piece : found.statements) {
         const auto text = sql.substr(piece.offset, piece.size);
-        piece.calls_rpc = may_call && calls_rpc(text, strings, tree_tokens);
+        piece.calls_rpc = may_call && calls_rpc(text, strings, tokens_left);
         found.calls_rpc = found.calls_rpc || piece.calls_rpc;
         found.is_ours = found.is_ours || piece.kind == statement_kind::signalbox;
     }
     return found;
 }
 
-/// `tree_tokens` is what may still be spent on trees.
+/// `tokens_left` is what may still be spent on trees.
 bool statement_rules::calls_rpc(
-    std::string_view statement, backslashes strings, std::size_t& tree_tokens
+    std::string_view statement, backslashes strings, std::size_t& tokens_left
 ) const {
     const call_predicate is_wanted = [this](std::string_view schema, std::string_view function) {
         return is_rpc(schema, function);
@@ -122,8 +122,8 @@ bool statement_rules::calls_rpc(
         return false;
     }
     if (statement.size() <= max_tree_bytes) {
-        if (const auto tokens = count_tokens(statement, tree_tokens); tokens <= tree_tokens) {
-            tree_tokens -= tokens;
+        if (const auto tokens = tree_tokens(statement, tokens_left); tokens <= tokens_left) {
+            tokens_left -= tokens;
             if (const auto made = makes_call(std::string{statement}, is_wanted)) {
                 return *made;
             }

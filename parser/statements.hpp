@@ -77,7 +77,7 @@ public:
     [[nodiscard]] verdict decide(std::string_view sql, backslashes strings) const;
 
     /// May be decided on an event loop: at most a few milliseconds, with an ordinary stack.
-    [[nodiscard]] static bool is_light(std::string_view sql) noexcept;
+    [[nodiscard]] static bool is_light(std::string_view sql);
 
     /// False: no statement of the text names a relation that Signalbox provides. Linear, no
     /// allocation.
@@ -93,7 +93,7 @@ public:
     static constexpr std::size_t deep_stack_bytes = std::size_t{256} << 20U;
 
 private:
-    bool calls_rpc(std::string_view statement, backslashes strings, std::size_t& tree_tokens) const;
+    bool calls_rpc(std::string_view statement, backslashes strings, std::size_t& tokens_left) const;
 
     struct parts;
     std::unique_ptr<parts> parts_;

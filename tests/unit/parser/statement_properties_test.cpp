@@ -301,3 +301,23 @@ TEST_CASE("steps that libpg_query's scanner would waste", "[parser][limits]") {
     CHECK(scanner_steps("/" + std::string(2000, '*') + "/") < max_scanner_steps);
     CHECK(scanner_steps("--" + std::string(2000, '-')) < max_scanner_steps);
 }
+
+TEST_CASE("tokens' worth of tree", "[parser][limits]") {
+    CHECK(tree_tokens("", 10) == 0);
+    CHECK(tree_tokens("select f(1, 2)", 100) == 7);
+    CHECK(tree_tokens("select f(1, 2)", 3) == 4);
+    // The seven tokens from = on three times; behind the comma and WHERE once.
+    CHECK(tree_tokens("update t set (a, b, c) = (select 1, 2)", 100) == 10 + 3 * 7);
+    CHECK(tree_tokens("update t set (a, b, c) = row(1), d = 2", 100) == 10 + 3 * 5 + 4);
+    CHECK(tree_tokens("update t set (a, b) = (1) where (a, b) = (1)", 100) == 8 + 2 * 4 + 10);
+    CHECK(tree_tokens("select (a, b) = (1)", 100) == 10);
+
+    // 5 KB that would be written for ever.
+    std::string nested = "select iasql_x()";
+    for (int i = 0; i < 100; ++i) {
+        nested = "with x as (update t set (a, b) = (" + nested + ") returning 1) select 1";
+    }
+    CHECK(tree_tokens(nested, max_tree_tokens) > max_tree_tokens);
+    CHECK_FALSE(statement_rules::is_light(nested));
+    CHECK(statement_rules{{"iasql_.*"}}.decide(nested, backslashes::plain).calls_rpc);
+}

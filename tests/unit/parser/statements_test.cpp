@@ -190,7 +190,7 @@ TEST_CASE("operators that PostgreSQL keeps as calls are none", "[parser][stateme
 }
 
 TEST_CASE("without RPC patterns no call is one", "[parser][statements]") {
-    const statement_rules none{{}};
+    const statement_rules none{{}, {}};
     CHECK_FALSE(none.decide("select iasql_apply()", backslashes::plain).calls_rpc);
     CHECK_FALSE(none.needs_decision("select iasql_apply(), U&\"a\"()"));
 }

@@ -121,6 +121,11 @@ TEST_CASE("an item of FROM becomes a row source", "[rewrite][relations]") {
          "{mz_connections} c)"},
         {"update t set a = c.name from mz_catalog.mz_connections c where c.id = t.id",
          "update t set a = c.name from {mz_connections} c where c.id = t.id"},
+        // Which is in the tree once for each of the columns.
+        {"update t set (a, b) = (select 1, 2 from mz_catalog.mz_objects where "
+         "mz_catalog.mz_objects.id = t.id)",
+         R"(update t set (a, b) = (select 1, 2 from {mz_objects} AS "mz_objects" where )"
+         R"("mz_objects".id = t.id))"},
         {"delete from t using mz_catalog.mz_connections c where c.id = t.id",
          "delete from t using {mz_connections} c where c.id = t.id"},
         {"merge into t using mz_catalog.mz_connections c on c.id = t.id when matched then do "
@@ -455,12 +460,18 @@ TEST_CASE("hostile statements", "[rewrite][relations]") {
         for (int i = 0; i < 500; ++i) {
             nested = "select (" + nested + ") from mz_catalog.mz_objects o";
         }
-        CHECK(find(nested).edits.size() == 501);
+        CHECK(find_relations(nested, backslashes::plain, {}).edits.size() == 501);
+        std::string copied = "select 1 from mz_catalog.mz_objects";
+        for (int i = 0; i < 100; ++i) {
+            copied = "with x as (update t set (a, b) = (" + copied + ") returning 1) select 1";
+        }
+        CHECK(find_relations(copied, backslashes::plain, {}).edits.empty());
         std::string columns = "select 1";
         for (int i = 0; i < 1'000; ++i) {
             columns += ",mz_catalog.mz_objects.id";
         }
-        CHECK(find(columns + " from mz_catalog.mz_objects").edits.size() == 1001);
+        columns += " from mz_catalog.mz_objects";
+        CHECK(find_relations(columns, backslashes::plain, {}).edits.size() == 1001);
     });
     check_untouched({std::string{"select 1 from t where mz_catalog.mz_objects = '\0'", 49}});
 }
@@ -762,7 +773,7 @@ TEST_CASE(
 TEST_CASE("random queries: all that is ours is replaced", "[rewrite][relations][properties]") {
     statement_maker make;
     std::size_t replaced = 0;
-    for (int i = 0; i < 4'000; ++i) {
+    for (int i = 0; i < 1'500; ++i) {
         const auto sql = make.statement();
         const auto none = [](auto, auto) { return false; };
         if (!parser::parsed_relation_names(sql, none) ||
@@ -773,5 +784,5 @@ TEST_CASE("random queries: all that is ours is replaced", "[rewrite][relations][
         }
         replaced += find_relations(sql, backslashes::plain, {}).is_needed() ? 1 : 0;
     }
-    CHECK(replaced > 2'000);
+    CHECK(replaced > 700);
 }
