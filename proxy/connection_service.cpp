@@ -59,6 +59,7 @@ bool is_about_connection(
 
 connection_service::connection_service(configuration config)
     : config_(std::move(config)),
+      schemas_{config_.catalog.catalog_schema, config_.catalog.internal_schema},
       store_(catalog::open_store(store_settings_of(config_))),
       catalog_(std::make_unique<catalog::connection_catalog>(
           *store_, *this, quota_of(config_), config_.catalog.history_per_connection
@@ -280,6 +281,34 @@ std::string connection_service::describe_status(const std::string& connection) c
     }
     return "The status of connection \"" + connection + "\" is " + found->status + " since " +
            catalog::timestamp_text(*found->last_status_change_at) + ".";
+}
+
+// ---- relations
+
+/// Everybody reads what is known of connections: it holds no secret.
+std::optional<wire::report> connection_service::refusal(
+    const rewrite::relation& of, const client_identity& who
+) const {
+    const bool is_redacted = of.name.ends_with("_redacted");
+    const bool is_about_notices = of.name.find("notices") != std::string_view::npos;
+    if (!is_about_notices || who.is_superuser || (is_redacted && who.is_support)) {
+        return std::nullopt;
+    }
+    const std::string redacted =
+        of.name == "mz_ignored_optimizer_notices" || is_redacted
+            ? std::string{}
+            : "Users with the role \"support\" may read \"" + schemas_.internal + "." +
+                  std::string{of.name} + "_redacted\".";
+    return wire::report{
+        .severity = "ERROR",
+        .sqlstate = "42501",
+        .message = "permission denied for table " + std::string{of.name},
+        .detail = {},
+        .hint = redacted};
+}
+
+std::string connection_service::rows(const rewrite::relation& of) const {
+    return tables_.rows(of, snapshot());
 }
 
 // ---- what the catalog asks for

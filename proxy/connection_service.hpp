@@ -15,6 +15,8 @@
 #include "proxy/commands.hpp"
 #include "proxy/config.hpp"
 #include "proxy/connection_statuses.hpp"
+#include "proxy/relation_source.hpp"
+#include "proxy/relation_tables.hpp"
 #include "proxy/runtime.hpp"
 
 #include <chrono>
@@ -32,6 +34,7 @@ namespace signalbox::proxy {
 
 class connection_service final : public command_handler,
                                  public connection_statuses,
+                                 public relation_source,
                                  public catalog::connection_user {
 public:
     /// Opens the store. Throws catalog::store_error, or what runtime() throws.
@@ -57,6 +60,13 @@ public:
     void on_outcome(const std::string& connection, const backend::connect_failure* why) override;
     [[nodiscard]] std::string describe_status(const std::string& connection) const override;
 
+    [[nodiscard]] const rewrite::schema_names& schemas() const override { return schemas_; }
+
+    [[nodiscard]] std::optional<wire::report> refusal(
+        const rewrite::relation& of, const client_identity& who
+    ) const override;
+    [[nodiscard]] std::string rows(const rewrite::relation& of) const override;
+
     [[nodiscard]] catalog::snapshot_ptr snapshot() const { return catalog_->snapshot(); }
 
 private:
@@ -80,6 +90,8 @@ private:
     void warn(const std::string& what, const std::string& cause) override;
 
     configuration config_;  // the file's, in force
+    const rewrite::schema_names schemas_;
+    mutable relation_tables tables_;
     std::unique_ptr<catalog::store> store_;
     std::unique_ptr<catalog::connection_catalog> catalog_;
     backend::prober prober_;

@@ -6,10 +6,12 @@
 // server has confirmed the entry it hangs on.
 #pragma once
 
+#include "proxy/relation_source.hpp"
 #include "rewrite/statements.hpp"
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,7 +60,10 @@ struct ledger_detail {
     bool is_close = false;             // a local CloseComplete
     bool is_deallocate = false;        // a local DEALLOCATE
     bool only_local_set = false;       // SET LOCAL: its tag means nothing for the session
-    std::string error;  // an ErrorResponse, whole, that takes the place of the server's
+    /// Of a Parse that may change what a name stands for: see relay_relations.cpp.
+    std::optional<std::string> parsed_name;
+    sent_text_ptr sent;  // what was sent in the stead of the client's text, where that was changed
+    std::string error;   // an ErrorResponse, whole, that takes the place of the server's
 };
 
 struct ledger_entry {

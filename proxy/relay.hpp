@@ -54,6 +54,7 @@ struct relay_environment {
     rewrite::statement_cache statements;
     rewrite::parameter_pool parameters;
     command_handler* commands = nullptr;  // who carries out what is addressed to Signalbox
+    relation_source* relations = nullptr;  // null: none are provided
     std::uint64_t next_unnamed = 1;
     std::uint64_t unnamed_step = 1;  // the number of workers: tokens are unique among them
 };
@@ -300,6 +301,11 @@ private:
         parser::verdict_ptr decided;    // for the message that waits …
         std::size_t decided_text = 0;   // … whose text has this hash
         std::optional<pending_command> command;
+        /// Statements that read relations of Signalbox's, by name: as the client means them, and as
+        /// the server has confirmed. Null: a name that was one of them.
+        std::map<std::string, sent_text_ptr, std::less<>> relations;
+        std::map<std::string, sent_text_ptr, std::less<>> confirmed_relations;
+        bool has_relations = false;  // there has ever been one
         /// Prepared statements and portals that are addressed to Signalbox: the name, its SQL.
         std::map<std::string, std::string, std::less<>> own_statements;
         std::map<std::string, own_portal, std::less<>> own_portals;
@@ -383,6 +389,23 @@ private:
     [[nodiscard]] bool continues_rpc(const client_view& m) const;
     [[nodiscard]] bool is_rpc_portal(std::string_view name) const;
     void forget_rpc(std::string_view name);
+    // Relations that Signalbox provides: relay_relations.cpp.
+    struct replaced {
+        std::optional<wire::report> refused;
+        sent_text_ptr sent;  // null: nothing is to be replaced
+    };
+
+    [[nodiscard]] bool may_read_relations(std::string_view sql) const noexcept;
+    [[nodiscard]] std::vector<std::string> rows_of(const rewrite::relation_rewrite& plan) const;
+    replaced replace_relations(std::string_view sql, std::optional<std::size_t> declared);
+    taken on_parse_text(const client_view& m, outbox& to_server, outbox& to_client);
+    taken on_bind_rows(const client_view& m, outbox& to_server);
+    taken on_describe_rows(const client_view& m, outbox& to_server);
+    [[nodiscard]] sent_text_ptr relations_of(std::string_view name) const;
+    void relations_parsed(const ledger_detail& of, bool succeeded);
+    static bool hide_parameter(std::string_view body, const sent_text& sent, outbox& to_client);
+    [[nodiscard]] std::size_t original_position(std::size_t position, const ledger_entry* of) const;
+
     [[nodiscard]] bool is_commanding() const noexcept {
         return statements_ && statements_->command.has_value();
     }

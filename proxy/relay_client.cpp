@@ -245,11 +245,11 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
         case cm::query:
             return on_query(m, to_server, to_client);
         case cm::parse:
-            return on_parse(m, to_server, to_client);
+            return on_parse_text(m, to_server, to_client);
         case cm::bind:
-            return on_bind(m, to_server);
+            return on_bind_rows(m, to_server);
         case cm::describe:
-            return on_describe(m, to_server);
+            return on_describe_rows(m, to_server);
         case cm::close:
             return on_close(m, to_server, to_client);
         case cm::sync:
@@ -448,11 +448,24 @@ relay::taken relay::forward_query(
         note_traits(traits);
         only_local_set = traits.only_local_set;
     }
+    replaced found;
+    if (may_read_relations(text)) {
+        found = replace_relations(text, std::nullopt);
+        if (found.refused) {
+            refuse(*found.refused, request::query, to_server);
+            return forget_message();
+        }
+    }
     note_hidden(text);
     auto& entry = begin_query();
-    if (only_local_set) {
+    if (only_local_set || found.sent) {
         entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->only_local_set = true;
+        entry.detail->only_local_set = only_local_set;
+        entry.detail->sent = found.sent;
+    }
+    if (found.sent) {
+        wire::write_query(to_server.copied(), found.sent->sql());
+        return forget_message();
     }
     if (m != nullptr) {
         pass(*m, to_server);

@@ -58,9 +58,13 @@ relay::server_step relay::on_server(
         const std::size_t total = std::size_t{length} + 1;
         const bool swallowed = !s.requests.empty() && s.requests.front().action == reply::swallow;
         // A notice in a batch that was split may have a position to be moved.
-        const bool looked_into = ((type == sm::notice_response && position_shift() > 0) ||
-                                  (type == sm::notification_response && renames())) &&
-                                 total <= wire::max_server_control_bytes;
+        const bool is_ours = !s.requests.empty() && s.requests.front().detail &&
+                             s.requests.front().detail->sent;
+        const bool looked_into =
+            ((type == sm::notice_response && (is_ours || position_shift() > 0)) ||
+             (type == sm::parameter_description && is_ours) ||
+             (type == sm::notification_response && renames())) &&
+            total <= wire::max_server_control_bytes;
         if (may_stream(type) && !swallowed && !looked_into) {
             const auto whole = in.substr(at, total);
             to_client.pass(whole);
@@ -162,6 +166,9 @@ bool relay::on_server_message(
                     rare().names.confirm_prepare(d->client_name, d->statement);
                 }
             }
+            if (const auto& d = q.front().detail; d && d->parsed_name) {
+                relations_parsed(*d, true);
+            }
             q.pop();
             settle(to_client);
             return true;
@@ -188,6 +195,12 @@ bool relay::on_server_message(
                 settle(to_client);
             }
             return true;
+        case sm::parameter_description:
+            if (!has_front || !q.front().detail || !q.front().detail->sent ||
+                !hide_parameter(body, *q.front().detail->sent, to_client)) {
+                emit(whole, swallowed, to_client);
+            }
+            return true;
         case sm::notification_response:
             on_direct_notification(whole, body, to_client);
             return true;
@@ -199,7 +212,15 @@ bool relay::on_server_message(
                 to_client.copied(),
                 type,
                 body,
-                {.severity = {}, .from = {}, .to = {}, .position_shift = position_shift()}
+                {.severity = {},
+                 .from = {},
+                 .to = {},
+                 .position = wire::parse_report(body)
+                                 ? original_position(
+                                       wire::parse_report(body)->position,
+                                       has_front ? &q.front() : nullptr
+                                   )
+                                 : 0}
             );
             return true;
         case sm::error_response:
@@ -329,8 +350,8 @@ bool relay::on_error(
             client_name = client_name_for(server_name, front);
         }
     }
-    const auto shift = position_shift();
-    if (client_name.empty() && shift == 0) {
+    const auto position = said ? original_position(said->position, &front) : 0;
+    if (client_name.empty() && (!said || position == said->position)) {
         to_client.pass(whole);
     } else {
         wire::write_edited_report(
@@ -340,7 +361,7 @@ bool relay::on_error(
             {.severity = {},
              .from = client_name.empty() ? std::string_view{} : server_name,
              .to = client_name,
-             .position_shift = shift}
+             .position = position}
         );
     }
     after_error(to_client);
@@ -517,6 +538,9 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
         return;
     }
     const auto& d = *entry.detail;
+    if (d.parsed_name) {
+        relations_parsed(d, false);
+    }
     if (d.statement && entry.kind == request::parse) {
         s.statements.forget(d.statement->id, d.number);
     }

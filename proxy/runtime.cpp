@@ -74,7 +74,10 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
     }
     for (const auto& route : config_.routes) {
         rules_.emplace(
-            route.get(), std::make_shared<const parser::statement_rules>(route->rpc_functions)
+            route.get(), std::make_shared<const parser::statement_rules>(
+                             route->rpc_functions,
+                             std::vector{config_.catalog.catalog_schema, config_.catalog.internal_schema}
+                         )
         );
         if (route->is_pattern) {
             patterns_.push_back({std::make_shared<const re2::RE2>(route->database), route});

@@ -7,6 +7,7 @@
 #include "backend/work_pool.hpp"
 #include "proxy/commands.hpp"
 #include "proxy/connection_statuses.hpp"
+#include "proxy/relation_source.hpp"
 #include "rewrite/parameters.hpp"
 #include "rewrite/statements.hpp"
 #include "wire/scram.hpp"
@@ -57,12 +58,18 @@ struct shared_state {
         std::size_t worker_count,
         unsigned threads,
         command_handler& handler,
-        connection_statuses& known_statuses
+        connection_statuses& known_statuses,
+        relation_source& provided
     )
-        : commands(handler), statuses(known_statuses), jobs(threads), count(worker_count) {}
+        : commands(handler),
+          statuses(known_statuses),
+          relations(provided),
+          jobs(threads),
+          count(worker_count) {}
 
     command_handler& commands;
     connection_statuses& statuses;
+    relation_source& relations;
     backend::work_pool jobs;
     const std::size_t count;
     std::vector<worker*> workers;  // complete before the first loop runs

@@ -46,6 +46,7 @@ worker::worker(std::size_t index, shared_state& shared, runtime_ptr runtime)
       next_session_(index),
       notifications_(*this, index) {
     environment_.commands = &shared.commands;
+    environment_.relations = &shared.relations;
     environment_.next_unnamed = index + 1;
     environment_.unnamed_step = shared.count;
 }

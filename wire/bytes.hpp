@@ -33,6 +33,11 @@ inline std::uint32_t load_u32(const char* p) noexcept {
     return __builtin_bswap32(v);
 }
 
+inline void store_u16(char* p, std::uint16_t v) noexcept {
+    v = __builtin_bswap16(v);
+    std::memcpy(p, &v, sizeof v);
+}
+
 inline void store_u32(char* p, std::uint32_t v) noexcept {
     v = __builtin_bswap32(v);
     std::memcpy(p, &v, sizeof v);

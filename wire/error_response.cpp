@@ -70,6 +70,9 @@ result<report_view> parse_report(bytes_view body) noexcept {
             case 'R':
                 view.routine = value;
                 break;
+            case 'P':
+                std::from_chars(value.data(), value.data() + value.size(), view.position);
+                break;
             default:
                 break;
         }
@@ -96,11 +99,8 @@ void write_edited_report(std::string& out, char type, bytes_view body, const rep
         if ((code == 'S' || code == 'V') && !edit.severity.empty()) {
             value = edit.severity;
         }
-        std::size_t position = 0;
-        if (code == 'P' && edit.position_shift > 0 &&
-            std::from_chars(value.data(), value.data() + value.size(), position).ec ==
-                std::errc{}) {
-            msg.cstring(std::to_string(position + edit.position_shift));
+        if (code == 'P' && edit.position > 0) {
+            msg.cstring(std::to_string(edit.position));
             continue;
         }
         const auto at =

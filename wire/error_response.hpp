@@ -63,6 +63,7 @@ struct report_view {
     std::string_view detail;
     std::string_view hint;
     std::string_view routine;
+    std::size_t position = 0;  // in the statement; 0 = none
 
     [[nodiscard]] bool is_fatal() const noexcept {
         return severity == "FATAL" || severity == "PANIC";
@@ -77,7 +78,7 @@ struct report_edit {
     std::string_view severity;
     std::string_view from;           // in the message text, the first one …
     std::string_view to;             // … becomes this
-    std::size_t position_shift = 0;  // characters, added to the error's position
+    std::size_t position = 0;        // takes the place of the error's, where that has one; 0 = stays
 };
 
 /// The whole message again, edited.

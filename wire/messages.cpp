@@ -41,6 +41,48 @@ result<bind_names> parse_bind_names(bytes_view body) noexcept {
     return bind_names{portal, statement, body.size() - in.remaining()};
 }
 
+bool write_bind_with_parameter(
+    std::string& out, bytes_view body, std::size_t parameter, std::string_view value
+) {
+    constexpr char jsonb_version = 1;  // in front of jsonb's text makes its binary form
+    byte_reader in{body};
+    const auto portal = in.cstring();
+    const auto statement = in.cstring();
+    std::vector<std::uint16_t> formats(in.u16());
+    for (auto& each : formats) {
+        each = in.u16();
+    }
+    const auto count = in.u16();
+    const auto values_begin = body.size() - in.remaining();
+    for (auto left = count; left > 0 && !in.failed(); --left) {
+        if (const auto size = in.i32(); size > 0) {
+            in.bytes(static_cast<std::size_t>(size));
+        }
+    }
+    const auto values_end = body.size() - in.remaining();
+    if (in.failed() || std::size_t{count} + 1 != parameter) {
+        return false;
+    }
+    // One format stands for all parameters, none for text.
+    const bool is_binary = formats.size() == 1 && count != 1 && formats.front() == 1;
+    if (formats.size() > 1 || (formats.size() == 1 && count == 1)) {
+        formats.push_back(0);
+    }
+    message_writer msg{out, client_message::bind};
+    msg.cstring(portal).cstring(statement).u16(static_cast<std::uint16_t>(formats.size()));
+    for (const auto each : formats) {
+        msg.u16(each);
+    }
+    msg.u16(static_cast<std::uint16_t>(count + 1))
+        .bytes(body.substr(values_begin, values_end - values_begin))
+        .u32(static_cast<std::uint32_t>(value.size() + (is_binary ? 1 : 0)));
+    if (is_binary) {
+        msg.u8(static_cast<std::uint8_t>(jsonb_version));
+    }
+    msg.bytes(value).bytes(in.remainder());
+    return true;
+}
+
 result<std::vector<std::uint16_t>> parse_bind_result_formats(bytes_view body) {
     byte_reader in{body};
     in.cstring();

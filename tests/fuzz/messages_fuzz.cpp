@@ -35,7 +35,7 @@ void report(std::string_view body) {
             edited,
             'N',
             body,
-            {.severity = "WARNING", .from = "signalbox_1", .to = "s", .position_shift = 3}
+            {.severity = "WARNING", .from = "signalbox_1", .to = "s", .position = 3}
         );
         require(parse_report(split_frames(edited).at(0).body).has_value());
     }

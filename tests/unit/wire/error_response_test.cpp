@@ -26,14 +26,14 @@ std::string edited(
     std::string_view severity,
     std::string_view from,
     std::string_view to,
-    std::size_t shift = 0
+    std::size_t position = 0
 ) {
     std::string out;
     write_edited_report(
         out,
         server_message::error_response,
         exact_buffer{body},
-        {.severity = severity, .from = from, .to = to, .position_shift = shift}
+        {.severity = severity, .from = from, .to = to, .position = position}
     );
     const auto frames = split_frames(out);
     REQUIRE(frames.size() == 1);
@@ -44,8 +44,9 @@ std::string edited(
 }  // namespace
 
 TEST_CASE("a report's position is moved, its internal position is not", "[wire][report]") {
-    CHECK(edited("P15\0p7\0\0"sv, {}, {}, {}, 10) == "P25\0p7\0\0"sv);
-    CHECK(edited("Px\0\0"sv, {}, {}, {}, 10) == "Px\0\0"sv);
+    CHECK(edited("P15\0p7\0\0"sv, {}, {}, {}, 25) == "P25\0p7\0\0"sv);
+    CHECK(edited("P15\0\0"sv, {}, {}, {}) == "P15\0\0"sv);
+    CHECK(edited("p7\0\0"sv, {}, {}, {}, 25) == "p7\0\0"sv);
 }
 
 TEST_CASE("a report goes round", "[wire][report]") {

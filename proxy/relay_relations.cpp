@@ -1,0 +1,241 @@
+// Statements that read the relations of Signalbox's: sent with row sources in their place, over both
+// protocols.
+//
+// A simple Query carries the rows in its text. A Parse gets one parameter more, which every Bind of
+// the statement fills with the rows of that moment, and which no Describe shows.
+#include "proxy/relay.hpp"
+#include "wire/limits.hpp"
+#include "wire/messages.hpp"
+
+#include <algorithm>
+
+namespace signalbox::proxy {
+
+namespace cm = wire::client_message;
+namespace sm = wire::server_message;
+
+bool relay::may_read_relations(std::string_view sql) const noexcept {
+    return env_.relations != nullptr && settings_.rules &&
+           settings_.rules->may_use_relations(sql) && can_be_read();
+}
+
+std::vector<std::string> relay::rows_of(const rewrite::relation_rewrite& plan) const {
+    std::vector<std::string> rows;
+    for (const auto* const each : plan.used) {
+        rows.push_back(env_.relations->rows(*each));
+    }
+    return rows;
+}
+
+/// `declared`: the parameters that a Parse declares; nothing: the rows travel in the text.
+relay::replaced relay::replace_relations(std::string_view sql, std::optional<std::size_t> declared) {
+    replaced out;
+    if (!parser::statement_rules::is_light(sql)) {
+        out.refused = wire::report{
+            .severity = "ERROR",
+            .sqlstate = std::string{wire::sqlstate::program_limit_exceeded},
+            .message = "the statement is too long or too deep to read relations of Signalbox",
+            .detail = {},
+            .hint = "Read them with a statement of their own."};
+        return out;
+    }
+    const bool is_utf8 = client_encoding() == "UTF8";
+    auto made = std::make_shared<sent_text>(
+        is_utf8 ? rewrite::character_size::utf8 : rewrite::character_size::one_byte
+    );
+    for (const auto& each : decide(sql)->statements) {
+        const auto text = sql.substr(each.offset, each.size);
+        auto plan = may_read_relations(text)
+                        ? rewrite::find_relations(text, string_style(), env_.relations->schemas())
+                        : rewrite::relation_rewrite{};
+        if (plan.refused) {
+            out.refused = plan.refused->what;
+            if (const auto at = plan.refused->position; at > 0) {
+                out.refused->position = characters_before(sql, each.offset + at - 1) + 1;
+            }
+            return out;
+        }
+        for (const auto* const used : plan.used) {
+            if ((out.refused = env_.relations->refusal(*used, request_for({}).who))) {
+                return out;
+            }
+        }
+        if (!plan.is_needed()) {
+            made->add(text);
+        } else if (declared && !plan.needs_literals) {
+            made->parameter = std::max(plan.highest_parameter, *declared) + 1;
+            made->add(text, rewrite::render_with_parameter(text, plan, made->parameter));
+            made->plan = std::move(plan);
+        } else {
+            made->add(text, rewrite::render_with_literals(text, plan, rows_of(plan)));
+        }
+    }
+    if (made->is_changed()) {
+        out.sent = std::move(made);
+    }
+    return out;
+}
+
+/// A Parse: of a text that reads relations, or of another under a name that such a one has.
+relay::taken relay::on_parse_text(const client_view& m, outbox& to_server, outbox& to_client) {
+    const auto p = m.complete() ? wire::parse_parse(m.body())
+                                : wire::result<wire::parse_message>{wire::wire_errc::truncated};
+    const bool may_read = p && may_read_relations(p->text);
+    if (!p || (!may_read && !(statements_ && statements_->has_relations))) {
+        return on_parse(m, to_server, to_client);
+    }
+    const std::string name{p->name};
+    replaced found;
+    std::string changed;
+    if (may_read) {
+        const auto types = p->tail.substr(p->text.size() + 1);
+        const std::size_t declared = wire::load_u16(types.data());
+        found = replace_relations(p->text, declared);
+        if (found.refused) {
+            refuse(*found.refused, request::parse, to_server);
+            drop(m);
+            return taken::all;
+        }
+        if (found.sent) {
+            std::string tail = found.sent->sql();
+            tail += '\0';
+            const auto count = std::max(declared, found.sent->parameter);
+            tail.resize(tail.size() + 2);
+            wire::store_u16(tail.data() + tail.size() - 2, static_cast<std::uint16_t>(count));
+            tail += types.substr(2);
+            tail.resize(tail.size() + 4 * (count - declared));
+            if (found.sent->parameter > 0) {
+                wire::store_u32(tail.data() + tail.size() - 4, rewrite::parameter_type);
+            }
+            wire::write_parse(changed, name, tail);
+        }
+    }
+    const auto before = server_->requests.size();
+    const auto done = on_parse(
+        changed.empty() ? m : client_view{cm::parse, changed, changed.size()}, to_server, to_client
+    );
+    to_server.copied();  // what was made here is not the client's to lie where it is
+    if (done != taken::all) {
+        return done;
+    }
+    auto& known = statements();
+    known.has_relations = true;
+    known.relations.insert_or_assign(name, found.sent);
+    if (server_->requests.size() == before) {
+        known.confirmed_relations.insert_or_assign(name, found.sent);  // it was answered here
+        return done;
+    }
+    auto& entry = server_->requests[server_->requests.size() - 1];
+    if (!entry.detail) {
+        entry.detail = std::make_unique<ledger_detail>();
+    }
+    entry.detail->parsed_name = name;
+    entry.detail->sent = found.sent;
+    return done;
+}
+
+/// Null: the statement of this name reads none.
+sent_text_ptr relay::relations_of(std::string_view name) const {
+    if (!statements_ || !statements_->has_relations) {
+        return nullptr;
+    }
+    const auto it = statements_->relations.find(name);
+    return it != statements_->relations.end() ? it->second : nullptr;
+}
+
+/// A Parse has succeeded, or not: what its name stands for.
+void relay::relations_parsed(const ledger_detail& of, bool succeeded) {
+    auto& known = statements();
+    if (succeeded) {
+        known.confirmed_relations.insert_or_assign(*of.parsed_name, of.sent);
+    } else if (const auto old = known.confirmed_relations.find(*of.parsed_name);
+               old != known.confirmed_relations.end()) {
+        known.relations.insert_or_assign(old->first, old->second);
+    } else {
+        known.relations.erase(*of.parsed_name);
+    }
+}
+
+/// A Bind, with the rows as its last parameter where the statement reads relations.
+relay::taken relay::on_bind_rows(const client_view& m, outbox& to_server) {
+    const auto names = wire::parse_bind_names(m.body());
+    const auto sent = names ? relations_of(names->statement) : nullptr;
+    if (!sent || sent->parameter == 0) {
+        return on_bind(m, to_server);
+    }
+    if (!m.complete()) {
+        if (m.total <= wire::max_inspected_bytes) {
+            return taken::more_bytes;
+        }
+        refuse(
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::program_limit_exceeded},
+             .message = "the parameters are too long for a statement that reads relations of "
+                        "Signalbox",
+             .detail = {},
+             .hint = {}},
+            request::parse,
+            to_server
+        );
+        drop(m);
+        return taken::all;
+    }
+    std::string changed;
+    const auto rows = rows_of(sent->plan);
+    const auto value = rewrite::parameter_value(sent->plan, rows);
+    if (!wire::write_bind_with_parameter(changed, m.body(), sent->parameter, value)) {
+        return on_bind(m, to_server);  // the server refuses it
+    }
+    const auto before = server_->requests.size();
+    const auto done = on_bind({cm::bind, changed, changed.size()}, to_server);
+    to_server.copied();
+    if (done == taken::all && server_->requests.size() > before) {
+        auto& entry = server_->requests[server_->requests.size() - 1];
+        if (!entry.detail) {
+            entry.detail = std::make_unique<ledger_detail>();
+        }
+        entry.detail->sent = sent;
+    }
+    return done;
+}
+
+/// A Describe of a statement that reads relations: its last parameter is ours.
+relay::taken relay::on_describe_rows(const client_view& m, outbox& to_server) {
+    const auto target = m.complete() ? wire::parse_named_target(m.body())
+                                     : wire::result<wire::named_target>{wire::wire_errc::truncated};
+    const auto sent = target && target->kind == 'S' ? relations_of(target->name) : nullptr;
+    const auto done = on_describe(m, to_server);
+    if (sent && sent->parameter > 0 && done == taken::all) {
+        auto& entry = server_->requests[server_->requests.size() - 1];
+        if (!entry.detail) {
+            entry.detail = std::make_unique<ledger_detail>();
+        }
+        entry.detail->sent = sent;
+    }
+    return done;
+}
+
+/// ParameterDescription without the parameter that the client does not know of.
+bool relay::hide_parameter(std::string_view body, const sent_text& sent, outbox& to_client) {
+    const std::size_t all = body.size() >= 2 ? wire::load_u16(body.data()) : 0;
+    if (all != sent.parameter || body.size() != 2 + 4 * all) {
+        return false;
+    }
+    wire::message_writer{to_client.copied(), sm::parameter_description}
+        .u16(static_cast<std::uint16_t>(all - 1))
+        .bytes(body.substr(2, 4 * (all - 1)));
+    return true;
+}
+
+/// Where in the client's text the position belongs that the server has given.
+std::size_t relay::original_position(std::size_t position, const ledger_entry* of) const {
+    if (position == 0) {
+        return 0;
+    }
+    if (of != nullptr && of->detail && of->detail->sent) {
+        position = of->detail->sent->original_position(position);
+    }
+    return position + position_shift();
+}
+
+}  // namespace signalbox::proxy
