@@ -66,7 +66,7 @@ bool is_broker(std::string_view text) {
 
 void check_brokers(const option_reader& from) {
     if (from.has("BROKER") && from.has("BROKERS")) {
-        from.refuse_as(
+        refuse_option(
             "BROKERS",
             from.word("BROKER") + " and " + from.word("BROKERS") + " cannot be given together",
             from.word("BROKERS") + " takes several."

@@ -41,6 +41,15 @@ std::vector<std::string> split_at_commas(std::string_view text) {
 
 }  // namespace
 
+void refuse_option(std::string_view option, const std::string& message, const std::string& hint) {
+    throw rejection{
+        {.sqlstate = std::string{wire::sqlstate::invalid_parameter_value},
+         .message = message,
+         .detail = {},
+         .hint = hint},
+        std::string{option}};
+}
+
 option_reader::option_reader(
     const connection_kind& kind, const option_map& options, const plan_context& context
 )
@@ -50,21 +59,10 @@ option_reader::option_reader(
     }
 }
 
-void option_reader::refuse_as(
-    std::string_view option, const std::string& message, const std::string& hint
-) const {
-    throw rejection{
-        {.sqlstate = std::string{wire::sqlstate::invalid_parameter_value},
-         .message = message,
-         .detail = {},
-         .hint = hint},
-        std::string{option}};
-}
-
 void option_reader::refuse(
     std::string_view option, const std::string& problem, const std::string& hint
 ) const {
-    refuse_as(option, "invalid " + word(option) + " option value: " + problem, hint);
+    refuse_option(option, "invalid " + word(option) + " option value: " + problem, hint);
 }
 
 void option_reader::refuse_value(
@@ -74,7 +72,7 @@ void option_reader::refuse_value(
 }
 
 void option_reader::refuse_missing(std::string_view option, const std::string& hint) const {
-    refuse_as(option, word(option) + " option is required", hint);
+    refuse_option(option, word(option) + " option is required", hint);
 }
 
 void option_reader::refuse_choice(

@@ -25,6 +25,11 @@ struct named_choice {
 
 enum class letter_case : std::uint8_t { exact, ignored };
 
+/// A bad value (22023) in the caller's words.
+[[noreturn]] void refuse_option(
+    std::string_view option, const std::string& message, const std::string& hint
+);
+
 /// Keeps references to what it is made of.
 class option_reader {
 public:
@@ -49,11 +54,6 @@ public:
     ) const;
     /// `OPTION option is required`
     [[noreturn]] void refuse_missing(std::string_view option, const std::string& hint) const;
-    /// The whole message is the caller's.
-    [[noreturn]] void refuse_as(
-        std::string_view option, const std::string& message, const std::string& hint
-    ) const;
-
     /// "" where the option is absent.
     [[nodiscard]] std::string text(std::string_view option) const;
     /// The elements of a list, or of a comma list. Empty where the option is absent.

@@ -140,7 +140,7 @@ pem_source key_of(const option_reader& from, const std::string& key) {
 
 void check_key(const option_reader& from, const postgres_connection& out) {
     if (out.tls_certificate.empty() != out.tls_key.empty()) {
-        from.refuse_as(
+        refuse_option(
             out.tls_key.empty() ? "SSL CERTIFICATE" : "SSL KEY",
             from.word("SSL CERTIFICATE") + " and " + from.word("SSL KEY") +
                 " must be given together",

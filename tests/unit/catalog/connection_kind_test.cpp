@@ -31,19 +31,20 @@ class known_things : public plan_context {
 public:
     std::map<std::string, std::string, std::less<>> secrets{{"pw", "hunter2"}};
 
-    std::optional<std::string> find_secret(std::string_view name) const override {
+    [[nodiscard]] std::optional<std::string> find_secret(std::string_view name) const override {
         const auto found = secrets.find(name);
         return found != secrets.end() ? std::optional{found->second} : std::nullopt;
     }
 
-    std::optional<connection_type> find_connection(std::string_view name) const override {
+    [[nodiscard]] std::optional<connection_type> find_connection(std::string_view name
+    ) const override {
         if (name == "tunnel") {
             return aws_privatelink;
         }
         return name == "other" ? std::optional{postgres} : std::nullopt;
     }
 
-    std::filesystem::path resolve_path(const std::string& path) const override {
+    [[nodiscard]] std::filesystem::path resolve_path(const std::string& path) const override {
         return std::filesystem::path{"/config"} / path;
     }
 };
@@ -695,15 +696,15 @@ TEST_CASE("connections: the options of CREATE", "[catalog]") {
         std::string message;
     };
 
-    const auto [settings, message] = GENERATE(
+    const auto tried = GENERATE(
         row{{{"HOST", "a"}, {"BROKER", "b"}}, "POSTGRES connections do not support BROKER values"},
         row{{{"HOST", "a"}, {"HOST", "a"}}, "HOST specified more than once"},
         row{{{"HOST", "a"}, {"HOST", "a"}, {"SERVICE NAME", "s"}},  // the type comes first
             "POSTGRES connections do not support SERVICE NAME values"}
     );
-    const refusal found = refusal_of([&] { return options_of(kind, settings); });
+    const refusal found = refusal_of([&] { return options_of(kind, tried.settings); });
     CHECK(found.sqlstate == "42601");
-    CHECK(found.message == message);
+    CHECK(found.message == tried.message);
 }
 
 TEST_CASE("connections: changes that are refused", "[catalog]") {
@@ -712,7 +713,7 @@ TEST_CASE("connections: changes that are refused", "[catalog]") {
         std::string message;
     };
 
-    const auto [changes, message] = GENERATE(
+    const auto tried = GENERATE(
         row{{{action::set, "BROKER", "b"}}, "POSTGRES connections do not support BROKER values"},
         row{{{action::drop, "BROKER", {}}}, "POSTGRES connections do not support BROKER values"},
         row{{{action::reset, "BROKER", {}}}, "POSTGRES connections do not support BROKER values"},
@@ -746,10 +747,10 @@ TEST_CASE("connections: changes that are refused", "[catalog]") {
     );
     const option_map file{{"HOST", "f"}};
     const refusal found = refusal_of([&] {
-        return change_options(kind_of(postgres), &file, {{"PORT", "1"}}, changes);
+        return change_options(kind_of(postgres), &file, {{"PORT", "1"}}, tried.changes);
     });
     CHECK(found.sqlstate == "42601");
-    CHECK(found.message == message);
+    CHECK(found.message == tried.message);
 }
 
 TEST_CASE("connections: changes are kept against the file", "[catalog]") {
@@ -779,7 +780,7 @@ TEST_CASE("connections: changes are kept against the file", "[catalog]") {
 
 TEST_CASE("connections: any sequence of changes equals its outcome from scratch", "[catalog]") {
     // The model knows no overrides: for each option, the last change that touched it decides.
-    constexpr unsigned runs = 400;
+    constexpr std::size_t runs = 400;
     const connection_kind& kind = kind_of(postgres);
     const std::vector<std::string> names{kind.options().begin(), kind.options().end()};
     std::mt19937 random{20240701};
@@ -798,7 +799,7 @@ TEST_CASE("connections: any sequence of changes equals its outcome from scratch"
         }
     };
     std::size_t changes_made = 0;
-    for (unsigned run = 0; run < runs; ++run) {
+    for (std::size_t run = 0; run < runs; ++run) {
         option_map file;
         for (const std::string& name : names) {
             if (below(2) == 0) {
