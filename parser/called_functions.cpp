@@ -2,6 +2,8 @@
 
 #include "parser/tree.hpp"
 
+#include <pg_query/pg_query.pb-c.h>
+
 #include <utility>
 
 namespace signalbox::parser {

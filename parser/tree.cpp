@@ -1,9 +1,23 @@
 #include "parser/tree.hpp"
 
+#include <pg_query/pg_query.pb-c.h>
+
 #include <algorithm>
 #include <array>
 
 namespace signalbox::parser {
+
+std::string_view tree_field::name() const noexcept {
+    return about != nullptr ? std::string_view{about->name} : std::string_view{};
+}
+
+bool tree_field::is_message() const noexcept {
+    return about != nullptr && about->type == PROTOBUF_C_TYPE_MESSAGE;
+}
+
+const ProtobufCMessageDescriptor* tree_field::type() const noexcept {
+    return static_cast<const ProtobufCMessageDescriptor*>(about->descriptor);
+}
 
 tree_field tree_reader::next() noexcept {
     const auto key = varint();

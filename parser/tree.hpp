@@ -4,10 +4,11 @@
 // stack of their own: unpacking it would recurse as deep as the SQL nests. For parser/*.cpp only.
 #pragma once
 
-#include <pg_query/pg_query.pb-c.h>
-
 #include <cstdint>
 #include <string_view>
+
+struct ProtobufCFieldDescriptor;
+struct ProtobufCMessageDescriptor;
 
 namespace signalbox::parser {
 
@@ -17,18 +18,10 @@ struct tree_field {
     std::uint64_t number = 0;
     std::string_view bytes;
 
-    [[nodiscard]] std::string_view name() const noexcept {
-        return about != nullptr ? std::string_view{about->name} : std::string_view{};
-    }
-
-    [[nodiscard]] bool is_message() const noexcept {
-        return about != nullptr && about->type == PROTOBUF_C_TYPE_MESSAGE;
-    }
-
+    [[nodiscard]] std::string_view name() const noexcept;
+    [[nodiscard]] bool is_message() const noexcept;
     /// Of a field that is a message.
-    [[nodiscard]] const ProtobufCMessageDescriptor* type() const noexcept {
-        return static_cast<const ProtobufCMessageDescriptor*>(about->descriptor);
-    }
+    [[nodiscard]] const ProtobufCMessageDescriptor* type() const noexcept;
 };
 
 struct tree_message {
