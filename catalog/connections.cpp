@@ -12,11 +12,9 @@ namespace {
 
 using planned_map = std::map<std::string, planned_connection, std::less<>>;
 
-constexpr std::string_view undefined_object = "42704";
 constexpr std::string_view duplicate_object = "42710";
 constexpr std::string_view dependent_objects = "2BP01";
 constexpr std::string_view insufficient_privilege = "42501";
-constexpr std::string_view serialization_failure = "40001";
 constexpr std::string_view unable_to_connect = "08001";
 constexpr std::string_view system_error = "58000";
 
@@ -155,7 +153,7 @@ const stored_connection* connection_catalog::find(std::string_view name) const {
 const stored_connection& connection_catalog::need(std::string_view name) const {
     const auto* const found = find(name);
     if (found == nullptr) {
-        refuse(undefined_object, missing(name));
+        refuse(wire::sqlstate::undefined_object, missing(name));
     }
     return *found;
 }
@@ -385,7 +383,7 @@ void connection_catalog::commit(
         } catch (const store_error& why) {
             user_.warn("the catalog's store cannot be read", why.what());
         }
-        refuse(serialization_failure, in_words(name) + " was changed concurrently");
+        refuse(wire::sqlstate::serialization_failure, in_words(name) + " was changed concurrently");
     } catch (const store_error& why) {
         refuse(
             system_error,
@@ -480,7 +478,7 @@ command_outcome connection_catalog::run(const parser::create_connection& asked, 
 command_outcome connection_catalog::run(const parser::alter_connection& asked, const actor& who) {
     command_outcome out{.notices = {}, .tag = "ALTER CONNECTION"};
     if (asked.if_exists && find(asked.name) == nullptr) {
-        out.notices.push_back(skipped(undefined_object, missing(asked.name)));
+        out.notices.push_back(skipped(wire::sqlstate::undefined_object, missing(asked.name)));
         return out;
     }
     const auto before = need_owned(asked.name, who);
@@ -511,7 +509,7 @@ command_outcome connection_catalog::run(const parser::alter_connection& asked, c
 command_outcome connection_catalog::run(const parser::rename_connection& asked, const actor& who) {
     command_outcome out{.notices = {}, .tag = "ALTER CONNECTION"};
     if (asked.if_exists && find(asked.name) == nullptr) {
-        out.notices.push_back(skipped(undefined_object, missing(asked.name)));
+        out.notices.push_back(skipped(wire::sqlstate::undefined_object, missing(asked.name)));
         return out;
     }
     const auto before = need_owned(asked.name, who);
@@ -562,7 +560,7 @@ command_outcome connection_catalog::run(
 ) {
     command_outcome out{.notices = {}, .tag = "ALTER CONNECTION"};
     if (asked.if_exists && find(asked.name) == nullptr) {
-        out.notices.push_back(skipped(undefined_object, missing(asked.name)));
+        out.notices.push_back(skipped(wire::sqlstate::undefined_object, missing(asked.name)));
         return out;
     }
     const auto before = need_owned(asked.name, who);
@@ -583,7 +581,7 @@ command_outcome connection_catalog::run(const parser::drop_connection& asked, co
     };
     for (const auto& name : asked.names) {
         if (asked.if_exists && find(name) == nullptr) {
-            out.notices.push_back(skipped(undefined_object, missing(name)));
+            out.notices.push_back(skipped(wire::sqlstate::undefined_object, missing(name)));
         } else {
             add(need(name).name);
         }

@@ -39,6 +39,20 @@ wire::report syntax_report(const parser::command_error& error) {
         .position = error.position};
 }
 
+/// Thrown through the catalog: the statement goes on when the connection has been validated.
+struct validation_needed {
+    catalog::planned_connection connection;
+};
+
+wire::report internal_error(const std::exception& why) {
+    return {
+        .severity = "ERROR",
+        .sqlstate = std::string{wire::sqlstate::internal_error},
+        .message = why.what(),
+        .detail = {},
+        .hint = {}};
+}
+
 /// What a failed attempt says about the connection, where it says anything: a login that the server
 /// refuses is the client's own matter where it is the client's own role, and so is a database that
 /// only the client asked for.
@@ -222,6 +236,7 @@ backend::probe_request connection_service::probe_of(const catalog::planned_conne
 void connection_service::check_connections() {
     if (!catalog_->is_leader() || config_.availability.interval.count() == 0) {
         next_check_.clear();
+        has_checked_ = false;
         return;
     }
     std::map<std::string, clock::time_point> next;
@@ -232,6 +247,9 @@ void connection_service::check_connections() {
             continue;
         }
         next.emplace(name, clock::now() + jittered(config_.availability.interval));
+        if (known == next_check_.end() && has_checked_) {
+            continue;  // made while we run: its maker has validated it, or did not want to
+        }
         try {
             prober_.probe(
                 probe_of(*catalog_->find_planned(name)),
@@ -253,6 +271,7 @@ void connection_service::check_connections() {
         }
     }
     next_check_ = std::move(next);
+    has_checked_ = true;
 }
 
 void connection_service::on_outcome(
@@ -319,7 +338,18 @@ catalog::connection_user::check connection_service::validate(
     if (!connection.postgres) {
         return {.is_available = true, .error = {}, .host = {}, .port = 0};
     }
-    const auto found = prober_.probe_and_wait(probe_of(connection));
+    if (!validated_) {
+        throw validation_needed{connection};
+    }
+    if (*validated_->connection.postgres != *connection.postgres) {
+        throw catalog::rejection{
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::serialization_failure},
+             .message = "connection \"" + connection.name + "\" was changed concurrently",
+             .detail = "It was changed by another statement while this one validated it.",
+             .hint = {}}};
+    }
+    const auto& found = validated_->outcome;
     return {
         .is_available = found.is_available,
         .error = found.is_cancelled ? "Signalbox is shutting down" : found.error,
@@ -399,37 +429,66 @@ std::optional<command_reply> connection_service::answer(const command_request& a
 void connection_service::carry_out(
     command_request asked, std::function<void(command_reply)> done
 ) {
-    post([this, asked = std::move(asked), done = std::move(done)] { done(execute(asked)); });
+    post([this, asked = std::move(asked), done = std::move(done)]() mutable {
+        execute(std::move(asked), std::move(done));
+    });
 }
 
-command_reply connection_service::execute(const command_request& asked) {
+/// Nobody waits for a connection that is validated: the statement is carried out once more when the
+/// outcome is there, and the outcome counts if the connection is still to be the same.
+void connection_service::validate_first(
+    const catalog::planned_connection& connection,
+    command_request asked,
+    std::function<void(command_reply)> done
+) {
+    prober_.probe(
+        probe_of(connection),
+        [this, connection, asked = std::move(asked), done = std::move(done)](
+            backend::probe_outcome outcome
+        ) mutable {
+            post([this,
+                  found = validation{connection, std::move(outcome)},
+                  asked = std::move(asked),
+                  done = std::move(done)]() mutable {
+                validated_ = std::move(found);
+                execute(std::move(asked), std::move(done));
+                validated_.reset();
+            });
+        }
+    );
+}
+
+void connection_service::execute(
+    command_request asked, std::function<void(command_reply)> done
+) {
     command_reply reply;
     try {
         const auto parsed = parser::parse_command(asked.sql, asked.strings);
         if (const auto* const error = std::get_if<parser::command_error>(&parsed)) {
             reply.error = syntax_report(*error);
-            return reply;
+            done(std::move(reply));
+            return;
         }
         auto outcome = catalog_->execute(
             std::get<parser::command>(parsed),
             {.user = asked.who.user, .is_superuser = asked.who.is_superuser}
         );
-        log::info(
-            "statement carried out", {{"command", outcome.tag}, {"user", asked.who.user}}
-        );
+        log::info("statement carried out", {{"command", outcome.tag}, {"user", asked.who.user}});
         reply.notices = std::move(outcome.notices);
         reply.tag = std::move(outcome.tag);
+    } catch (const validation_needed& needed) {
+        try {
+            validate_first(needed.connection, asked, done);
+            return;
+        } catch (const std::exception& why) {  // a certificate that cannot be read
+            reply.error = internal_error(why);
+        }
     } catch (const catalog::rejection& why) {
         reply.error = why.report();
     } catch (const std::exception& why) {
-        reply.error = wire::report{
-            .severity = "ERROR",
-            .sqlstate = std::string{wire::sqlstate::internal_error},
-            .message = why.what(),
-            .detail = {},
-            .hint = {}};
+        reply.error = internal_error(why);
     }
-    return reply;
+    done(std::move(reply));
 }
 
 }  // namespace signalbox::proxy

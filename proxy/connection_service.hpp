@@ -77,7 +77,12 @@ private:
     bool run_jobs();
     void check_connections();
     void load(configuration next);
-    command_reply execute(const command_request& asked);
+    void execute(command_request asked, std::function<void(command_reply)> done);
+    void validate_first(
+        const catalog::planned_connection& connection,
+        command_request asked,
+        std::function<void(command_reply)> done
+    );
     [[nodiscard]] backend::probe_request probe_of(const catalog::planned_connection& connection
     ) const;
     [[nodiscard]] clock::duration jittered(duration interval);
@@ -100,7 +105,15 @@ private:
     std::deque<std::function<void()>> jobs_;
     bool stopping_ = false;
     std::function<void(runtime_ptr)> apply_;
+    /// Of the statement that is being carried out, once more.
+    struct validation {
+        catalog::planned_connection connection;
+        backend::probe_outcome outcome;
+    };
+
+    std::optional<validation> validated_;
     std::map<std::string, clock::time_point> next_check_;  // by name
+    bool has_checked_ = false;  // all that there were when it became the leader
     std::minstd_rand random_{std::random_device{}()};
     std::thread thread_;
 };

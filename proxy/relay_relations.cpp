@@ -183,8 +183,25 @@ relay::taken relay::on_bind_rows(const client_view& m, outbox& to_server) {
     std::string changed;
     const auto rows = rows_of(sent->plan);
     const auto value = rewrite::parameter_value(sent->plan, rows);
-    if (!wire::write_bind_with_parameter(changed, m.body(), sent->parameter, value)) {
+    const auto count =
+        wire::write_bind_with_parameter(changed, m.body(), sent->parameter, value);
+    if (!count) {
         return on_bind(m, to_server);  // the server refuses it
+    }
+    if (*count + 1 != sent->parameter) {
+        refuse(
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::protocol_violation},
+             .message = "bind message supplies " + std::to_string(*count) +
+                        " parameters, but prepared statement \"" + std::string{names->statement} +
+                        "\" requires " + std::to_string(sent->parameter - 1),
+             .detail = {},
+             .hint = {}},
+            request::parse,
+            to_server
+        );
+        drop(m);
+        return taken::all;
     }
     const auto before = server_->requests.size();
     const auto done = on_bind({cm::bind, changed, changed.size()}, to_server);

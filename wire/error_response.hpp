@@ -27,6 +27,7 @@ inline constexpr std::string_view transaction_timeout = "25P04";
 inline constexpr std::string_view invalid_authorization = "28000";
 inline constexpr std::string_view invalid_password = "28P01";
 inline constexpr std::string_view invalid_catalog_name = "3D000";
+inline constexpr std::string_view serialization_failure = "40001";
 inline constexpr std::string_view syntax_error = "42601";
 inline constexpr std::string_view undefined_object = "42704";
 inline constexpr std::string_view duplicate_prepared_statement = "42P05";

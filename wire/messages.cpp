@@ -41,7 +41,7 @@ result<bind_names> parse_bind_names(bytes_view body) noexcept {
     return bind_names{portal, statement, body.size() - in.remaining()};
 }
 
-bool write_bind_with_parameter(
+result<std::size_t> write_bind_with_parameter(
     std::string& out, bytes_view body, std::size_t parameter, std::string_view value
 ) {
     constexpr char jsonb_version = 1;  // in front of jsonb's text makes its binary form
@@ -60,8 +60,11 @@ bool write_bind_with_parameter(
         }
     }
     const auto values_end = body.size() - in.remaining();
-    if (in.failed() || std::size_t{count} + 1 != parameter) {
-        return false;
+    if (in.failed()) {
+        return wire_errc::truncated;
+    }
+    if (std::size_t{count} + 1 != parameter) {
+        return std::size_t{count};
     }
     // One format stands for all parameters, none for text.
     const bool is_binary = formats.size() == 1 && count != 1 && formats.front() == 1;
@@ -80,7 +83,7 @@ bool write_bind_with_parameter(
         msg.u8(static_cast<std::uint8_t>(jsonb_version));
     }
     msg.bytes(value).bytes(in.remainder());
-    return true;
+    return std::size_t{count};
 }
 
 result<std::vector<std::uint16_t>> parse_bind_result_formats(bytes_view body) {

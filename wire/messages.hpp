@@ -183,9 +183,9 @@ result<parse_message> parse_parse(bytes_view body) noexcept;
 /// `body` may be only the beginning of the body. Errors: truncated (a name has no end yet).
 result<bind_names> parse_bind_names(bytes_view body) noexcept;
 /// The Bind of this body with one parameter more, number `parameter` (from 1), of type jsonb: `value`
-/// is its text. False, and nothing written: the body cannot be read, or has another count of
-/// parameters.
-bool write_bind_with_parameter(
+/// is its text. The count of parameters that the body has: with another than `parameter` - 1, nothing
+/// was written. Errors: truncated.
+result<std::size_t> write_bind_with_parameter(
     std::string& out, bytes_view body, std::size_t parameter, std::string_view value
 );
 /// Bind's result formats (0 text, 1 binary). Errors: truncated, trailing_bytes, bad_length.
