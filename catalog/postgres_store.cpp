@@ -117,12 +117,12 @@ public:
     waker(const waker&) = delete;
     waker& operator=(const waker&) = delete;
 
-    int fd() const noexcept { return fd_; }
+    [[nodiscard]] int fd() const noexcept { return fd_; }
 
     void wake() const noexcept { [[maybe_unused]] const int ignored = ::eventfd_write(fd_, 1); }
 
     /// Whether it was woken.
-    bool consume() const noexcept {
+    [[nodiscard]] bool consume() const noexcept {
         eventfd_t count = 0;
         return ::eventfd_read(fd_, &count) == 0;
     }
@@ -143,9 +143,9 @@ public:
     /// Whether an interrupt() cuts the session's calls short.
     void set_interruptible(bool interruptible) { is_interruptible_ = interruptible; }
 
-    bool is_open() const noexcept { return connection_ != nullptr; }
+    [[nodiscard]] bool is_open() const noexcept { return connection_ != nullptr; }
 
-    int fd() const noexcept { return ::PQsocket(connection_.get()); }
+    [[nodiscard]] int fd() const noexcept { return ::PQsocket(connection_.get()); }
 
     void close() noexcept { connection_.reset(); }
 
@@ -165,7 +165,7 @@ private:
     void flush();
     libpq_ptr<PGresult> next_result();
     [[noreturn]] void lose(const std::string& why);
-    std::string redacted(std::string text) const;
+    [[nodiscard]] std::string redacted(std::string text) const;
 
     store_settings settings_;
     std::string url_password_;
@@ -237,6 +237,7 @@ std::vector<sql_row> postgres_store::session::execute(
         throw connection_lost{"the store is not connected"};
     }
     std::vector<const char*> values;
+    values.reserve(parameters.size());
     for (const sql_value& parameter : parameters) {
         values.push_back(parameter ? parameter->c_str() : nullptr);
     }
@@ -296,9 +297,13 @@ void postgres_store::session::rollback() noexcept {
 }
 
 bool postgres_store::session::has_notification() {
-    if (::PQconsumeInput(connection_.get()) == 0) {
-        lose(trimmed(::PQerrorMessage(connection_.get())));
-    }
+    // Until nothing is left: a connection's end stands behind its last words.
+    pollfd polled{.fd = fd(), .events = POLLIN, .revents = 0};
+    do {
+        if (::PQconsumeInput(connection_.get()) == 0) {
+            lose(trimmed(::PQerrorMessage(connection_.get())));
+        }
+    } while (::poll(&polled, 1, 0) > 0);
     bool found = false;
     while (const libpq_ptr<PGnotify> notification{::PQnotifies(connection_.get())}) {
         found = true;
@@ -401,11 +406,14 @@ postgres_store::postgres_store(const store_settings& settings)
 postgres_store::~postgres_store() = default;
 
 stored_catalog postgres_store::load() {
+    next_news_ = steady::now() + version_interval;  // who fails is not called back at once
     begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
     sql_transaction transaction{*main_};
     stored_catalog catalog = read_catalog(*main_);
     transaction.commit();
     seen_ = catalog.version;
+    must_load_ = false;
+    next_news_ = steady::now();
     return catalog;
 }
 
@@ -472,6 +480,9 @@ bool postgres_store::wait_for_change(milliseconds timeout) {
             break;
         }
         auto until = std::min(end, next_version_check_);
+        if (must_load_ && main_->is_open()) {
+            until = std::min(until, next_news_);
+        }
         if (epoch_) {
             until = std::min(until, lead_checked_ + lead_interval);
         }
@@ -558,10 +569,10 @@ void postgres_store::finish(
 ) {
     main_->execute("SELECT pg_notify('signalbox_store', $1)", {std::to_string(version)});
     transaction.commit();
-    if (seen_ && is_all_written && *seen_ + 1 == version) {
+    if (is_all_written && seen_ + 1 == version) {
         seen_ = version;
     } else {
-        seen_.reset();
+        must_load_ = true;
     }
 }
 
@@ -589,11 +600,12 @@ void postgres_store::take_lead() {
     );
     epoch_ = rows.at(0).at(0).value();
     lead_checked_ = asked;
-    seen_.reset();  // what the one before has written comes first
+    must_load_ = true;  // what the one before has written comes first
 }
 
 /// Asked on the connection that has the lock: an answer says that it has it still.
 void postgres_store::keep_lead() {
+    lead_->has_notification();  // throws where the connection's end has arrived
     const auto asked = steady::now();
     if (asked - lead_checked_ < lead_interval) {
         return;
@@ -613,22 +625,22 @@ void postgres_store::lose_lead() noexcept {
     next_lead_attempt_ = steady::now() + lead_interval;
 }
 
-/// At most one question per `version_interval`, unless a notification came.
+/// At most one question per `version_interval`, unless a notification came. Without a store there
+/// is no news, however old the caller's memory is: it could not load.
 bool postgres_store::has_news() {
-    bool is_changed = false;
     try {
         const bool is_notified = main_->is_open() && main_->has_notification();
-        if (!is_notified && steady::now() < next_version_check_) {
-            return false;
+        if (is_notified || steady::now() >= next_version_check_) {
+            next_version_check_ = steady::now() + version_interval;
+            main_->set_deadline(call_time);
+            open();
+            must_load_ = must_load_ || read_version(*main_) != seen_;
+            next_version_check_ = steady::now() + version_interval;
         }
-        main_->set_deadline(call_time);
-        open();
-        is_changed = read_version(*main_) != seen_;
     } catch (const store_error&) {
-        // Without a store there is no news.
+        next_version_check_ = steady::now() + version_interval;
     }
-    next_version_check_ = steady::now() + version_interval;
-    return is_changed;
+    return must_load_ && main_->is_open() && steady::now() >= next_news_;
 }
 
 }  // namespace signalbox::catalog

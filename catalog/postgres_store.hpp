@@ -31,6 +31,8 @@ public:
     /// store_error for a URL that is none, a newer schema, or a schema that may not be made.
     explicit postgres_store(const store_settings& settings);
     ~postgres_store() override;
+    postgres_store(const postgres_store&) = delete;
+    postgres_store& operator=(const postgres_store&) = delete;
 
     stored_catalog load() override;
     std::vector<stored_connection> commit(
@@ -58,12 +60,14 @@ private:
 
     std::unique_ptr<waker> waker_;
     std::unique_ptr<session> main_;
-    std::unique_ptr<session> lead_;      // holds the lock, or asks for it
-    std::optional<std::uint64_t> seen_;  // the version in the caller's memory
-    std::optional<std::string> epoch_;   // of a leader
+    std::unique_ptr<session> lead_;     // holds the lock, or asks for it
+    std::uint64_t seen_ = 0;            // the version in the caller's memory
+    bool must_load_ = true;             // there is a newer one, or something in between was missed
+    std::optional<std::string> epoch_;  // of a leader
     clock::time_point lead_checked_ = clock::time_point::min();
     clock::time_point next_lead_attempt_ = clock::time_point::min();
     clock::time_point next_version_check_ = clock::time_point::min();
+    clock::time_point next_news_ = clock::time_point::min();
 };
 
 }  // namespace signalbox::catalog

@@ -7,8 +7,10 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <string_view>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 
@@ -18,8 +20,9 @@ namespace {
 /// `SgBx`, at a fixed place of the file's header: what tells our files from those of others.
 constexpr std::string_view application_id = "1399276152";
 
-/// How long an earlier Signalbox, which is still ending, is waited for.
-constexpr int busy_milliseconds = 1'000;
+/// How long an earlier Signalbox, which is still ending, is waited for; and the lock of a foreign
+/// process on the database.
+constexpr std::chrono::milliseconds patience{1'000};
 
 std::string system_text(int error) {
     return std::generic_category().message(error);
@@ -45,11 +48,44 @@ void prepare_file(const std::string& file) {
     }
 }
 
+/// Keeps a second Signalbox away. A lock of the kernel's on a file of its own: it ends with the
+/// process, however that ends, and does not mix with SQLite's locks. The file stays.
+class process_lock {
+public:
+    explicit process_lock(const std::string& file)
+        : fd_(::open((file + "-lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR)) {
+        if (fd_ < 0) {
+            throw store_error{"could not open \"" + file + "-lock\": " + system_text(errno)};
+        }
+        const auto end = std::chrono::steady_clock::now() + patience;
+        while (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+            const int error = errno;
+            if (error != EWOULDBLOCK && error != EINTR) {
+                ::close(fd_);
+                throw store_error{"could not lock \"" + file + "-lock\": " + system_text(error)};
+            }
+            if (std::chrono::steady_clock::now() >= end) {
+                ::close(fd_);
+                throw store_error{"the store \"" + file + "\" is in use by another Signalbox"};
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds{20});
+        }
+    }
+
+    ~process_lock() { ::close(fd_); }
+
+    process_lock(const process_lock&) = delete;
+    process_lock& operator=(const process_lock&) = delete;
+
+private:
+    int fd_;
+};
+
 }  // namespace
 
 class sqlite_store::database final : public sql_connection {
 public:
-    explicit database(std::string file) : file_(std::move(file)) {
+    explicit database(std::string file) : file_(std::move(file)), lock_(file_) {
         prepare_file(file_);
         sqlite3* opened = nullptr;
         const int status = ::sqlite3_open_v2(
@@ -59,7 +95,7 @@ public:
         if (status != SQLITE_OK) {
             fail(status);
         }
-        ::sqlite3_busy_timeout(opened, busy_milliseconds);
+        ::sqlite3_busy_timeout(opened, static_cast<int>(patience.count()));
         configure();
         check();
         migrate();
@@ -147,24 +183,18 @@ private:
             handle_ ? ::sqlite3_errmsg(handle_.get()) : ::sqlite3_errstr(status);
         const int primary = status & 0xff;
         if (primary == SQLITE_BUSY || primary == SQLITE_LOCKED) {
-            throw store_error{"the store \"" + file_ + "\" is in use by another process: " + text};
+            throw store_error{"the store \"" + file_ + "\" is held by another process: " + text};
         }
         throw store_error{"the store \"" + file_ + "\" failed: " + text};
     }
 
     void configure() {
-        // Before anything else reads: in this order SQLite keeps the WAL's index in its own memory
-        // and never lets go of the file.
-        execute("PRAGMA locking_mode = EXCLUSIVE");
         const auto rows = execute("PRAGMA journal_mode = WAL");
         if (rows.empty() || rows.front().at(0) != "wal") {
             throw store_error{"the store \"" + file_ + "\" cannot use a write-ahead log there"};
         }
         execute("PRAGMA synchronous = FULL");
         execute("PRAGMA trusted_schema = OFF");
-        // A read alone takes a lock that others may share.
-        execute("BEGIN EXCLUSIVE");
-        execute("COMMIT");
     }
 
     void check() {
@@ -190,6 +220,7 @@ private:
     }
 
     std::string file_;
+    process_lock lock_;  // given back last
     std::unique_ptr<sqlite3, closer> handle_;
 };
 
@@ -199,10 +230,12 @@ sqlite_store::sqlite_store(std::string file)
 sqlite_store::~sqlite_store() = default;
 
 stored_catalog sqlite_store::load() {
+    is_load_failing_ = true;
     sql_transaction transaction{*database_, "BEGIN"};
     stored_catalog catalog = read_catalog(*database_);
     transaction.commit();
     must_load_ = false;
+    is_load_failing_ = false;
     return catalog;
 }
 
@@ -234,13 +267,13 @@ void sqlite_store::truncate_history(std::size_t per_connection) {
 }
 
 bool sqlite_store::wait_for_change(std::chrono::milliseconds timeout) {
-    if (must_load_) {
+    // Who has just failed to load waits before the next try.
+    if (must_load_ && !is_load_failing_) {
         return true;
     }
     std::unique_lock lock{mutex_};
     wake_.wait_for(lock, timeout, [this] { return interrupted_; });
-    interrupted_ = false;
-    return false;
+    return !std::exchange(interrupted_, false) && must_load_;
 }
 
 void sqlite_store::interrupt() noexcept {

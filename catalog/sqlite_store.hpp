@@ -22,6 +22,8 @@ public:
     /// newer schema, or whatever SQLite or the system says.
     explicit sqlite_store(std::string file);
     ~sqlite_store() override;
+    sqlite_store(const sqlite_store&) = delete;
+    sqlite_store& operator=(const sqlite_store&) = delete;
 
     stored_catalog load() override;
     std::vector<stored_connection> commit(
@@ -42,6 +44,7 @@ private:
 
     std::unique_ptr<database> database_;
     bool must_load_ = false;
+    bool is_load_failing_ = false;
     std::mutex mutex_;
     std::condition_variable wake_;
     bool interrupted_ = false;

@@ -76,7 +76,7 @@ public:
     std::vector<status_event> due(moment now);
 
     /// When due() has something to do; absent: not before the next report.
-    std::optional<std::chrono::steady_clock::time_point> next_due() const;
+    [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> next_due() const;
 
     void written(const std::vector<status_event>& batch);
     void failed(const std::vector<status_event>& batch, moment now);
@@ -98,7 +98,7 @@ private:
     using tracked_map = std::map<std::string, tracked, std::less<>>;
 
     tracked& find(std::string_view connection_id);
-    steady_time next_token(const tracked& connection) const;
+    [[nodiscard]] steady_time next_token(const tracked& connection) const;
     void release(tracked& connection, steady_time now);
     void emit(tracked& connection, status_event event);
     void hold_unwritten();
@@ -108,7 +108,7 @@ private:
     status_quota quota_;
     std::size_t max_unwritten_;
     std::chrono::milliseconds retry_;
-    std::chrono::nanoseconds token_time_;
+    std::chrono::nanoseconds token_time_{};
     bool is_leading_ = true;
     bool is_writing_ = false;
     steady_time retry_at_ = steady_time::min();

@@ -59,7 +59,7 @@ stored_connection made(store& in, const std::string& name) {
     return in.commit({{.before = {}, .after = named(name)}}, {}).at(0);
 }
 
-/// Runs SQL on a file that no store has open; returns the last value.
+/// Runs SQL beside any store; returns the last value.
 std::string raw(const std::string& file, const std::string& sql) {
     sqlite3* opened = nullptr;
     REQUIRE(::sqlite3_open(file.c_str(), &opened) == SQLITE_OK);
@@ -342,6 +342,7 @@ TEST_CASE("SQLite store: its files are for their owner only") {
             CHECK(mode_of(entry.path().string()) == 0600);
         }
         CHECK(std::filesystem::exists(folder.file("box.db-wal")));
+        CHECK(std::filesystem::exists(folder.file("box.db-shm")));
     }
     // One that was copied carelessly.
     REQUIRE(::chmod(folder.file().c_str(), 0644) == 0);
@@ -360,13 +361,27 @@ TEST_CASE("SQLite store: one file has one Signalbox") {
     const stored_connection a = made(*first, "a");
     CHECK_THROWS_WITH(
         sqlite_store{folder.file()},
-        Contains("is in use by another process") && Contains(folder.file())
+        Contains("is in use by another Signalbox") && Contains(folder.file())
     );
     // The one that has it is not disturbed.
     CHECK(first->load().connections == std::vector{a});
     made(*first, "b");
     first.reset();
     CHECK(sqlite_store{folder.file()}.load().connections.size() == 2);
+}
+
+TEST_CASE("SQLite store: others may read, and one that holds a lock is waited for, not for long") {
+    const temporary_folder folder;
+    sqlite_store opened{folder.file()};
+    const stored_connection a = made(opened, "a");
+    CHECK(raw(folder.file(), "SELECT name FROM connections") == "a");
+    sqlite3* other = nullptr;
+    REQUIRE(::sqlite3_open(folder.file().c_str(), &other) == SQLITE_OK);
+    REQUIRE(::sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK);
+    CHECK_THROWS_WITH(made(opened, "b"), Contains("is held by another process"));
+    CHECK(opened.load().connections == std::vector{a});
+    ::sqlite3_close(other);
+    CHECK(made(opened, "b").id == "u2");
 }
 
 TEST_CASE("SQLite store: the next one waits for one that is still ending") {
@@ -399,7 +414,7 @@ TEST_CASE("SQLite store: files that will not do") {
         CHECK(raw(file, "SELECT count(*) FROM sqlite_schema") == "1");
     }
     SECTION("a newer schema") {
-        sqlite_store{file};
+        { const sqlite_store made_now{file}; }
         raw(file, "UPDATE schema_version SET version = 99");
         CHECK_THROWS_WITH(
             sqlite_store{file}, Contains("schema version 99") && Contains("no version after 1")
@@ -415,8 +430,8 @@ TEST_CASE("SQLite store: files that will not do") {
         }
         // The pages behind the first two: it still looks like a database from its beginning.
         std::fstream damaged{file, std::ios::in | std::ios::out | std::ios::binary};
-        damaged.seekp(2 * 4096);
-        damaged << std::string(6 * 4096, '\x5a');
+        damaged.seekp(std::streamoff{2} * 4096);
+        damaged << std::string(std::size_t{6} * 4096, '\x5a');
         damaged.close();
         CHECK_THROWS_WITH(sqlite_store{file}, Contains("corrupt") || Contains("malformed"));
     }

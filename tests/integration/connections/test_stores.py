@@ -1,0 +1,497 @@
+"""The stores, each in a process of its own: changes, leadership, a server that goes away, kill -9."""
+
+import itertools
+import random
+import sqlite3
+import time
+
+import psycopg
+import pytest
+
+from harness import scratch
+from harness.postgres import ROLES
+from store_processes import ConcurrentChange, Gate, StoreError, StoreProcess, seconds_until
+
+_numbers = itertools.count(1)
+PASSWORD = ROLES["app"]
+
+
+def empty_database(server):
+    """The one that all tests share, without what they left in it."""
+    name = "store"
+    if server.admin("SELECT 1 FROM pg_database WHERE datname = %s", [name], "postgres"):
+        server.admin(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = %s AND pid <> pg_backend_pid()",
+            [name],
+        )
+        server.admin("DROP SCHEMA IF EXISTS signalbox CASCADE", database=name)
+    else:
+        server.admin(f"CREATE DATABASE {name} OWNER app", database="postgres")
+    return name
+
+
+def url(port, database):
+    return f"postgresql://app@127.0.0.1:{port}/{database}"
+
+
+class Shared:
+    """A PostgreSQL store, and processes that use it."""
+
+    def __init__(self, server):
+        self.server = server
+        self.database = empty_database(server)
+        self.processes = []
+
+    def start(self, port=None, wait=True):
+        address = url(port or self.server.port, self.database)
+        self.processes.append(StoreProcess(address, PASSWORD, wait))
+        return self.processes[-1]
+
+    def lock_holders(self):
+        return [
+            pid
+            for (pid,) in self.server.admin(
+                "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = %s)",
+                [self.database],
+                database="postgres",
+            )
+        ]
+
+    def close(self):
+        for process in self.processes:
+            process.close()
+
+
+@pytest.fixture
+def shared(pg):
+    store = Shared(pg)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def own(private_pg):
+    """One whose server the test may stop."""
+    store = Shared(private_pg)
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def process(request, pg):
+    """A process with a fresh store of each kind."""
+    if request.param == "sqlite":
+        opened = StoreProcess(f"sqlite:{scratch()}/store{next(_numbers)}.db")
+    else:
+        opened = StoreProcess(url(pg.port, empty_database(pg)), PASSWORD)
+    yield opened
+    opened.close()
+
+
+def known(catalog):
+    return {c["name"]: (c["id"], c["generation"], c["overrides"]) for c in catalog["connections"]}
+
+
+def history(catalog):
+    return [(event["id"], event["status"], event["at"]) for event in catalog["history"]]
+
+
+# --- both kinds
+
+
+def test_a_connection_lives_and_its_history_outlives_it(process):
+    assert process.leads()
+    first = process.create("main", "one")
+    assert (first["id"], first["generation"]) == ("u1", 1)
+    second = process.alter(first, "two")
+    assert (second["id"], second["generation"]) == ("u1", 2)
+    process.create("other")
+    assert known(process.load()) == {
+        "main": ("u1", 2, {"HOST": "two"}),
+        "other": ("u2", 1, {"HOST": "h"}),
+    }
+    process.append(("u1", "available", 10), ("u1", "failed", 20))
+    process.call("drop", before=second, at=30)
+    assert list(known(process.load())) == ["other"]
+    assert history(process.load()) == [
+        ("u1", "available", 10),
+        ("u1", "failed", 20),
+        ("u1", "deleted", 30),
+    ]
+    # The name is free, the id is not given again.
+    assert process.create("main")["id"] == "u3"
+    process.call("truncate", keep=1)
+    assert history(process.load()) == [("u1", "deleted", 30)]
+
+
+def test_versions_and_names_are_compared(process):
+    first = process.create("main", "one")
+    process.alter(first, "two")
+    with pytest.raises(ConcurrentChange):
+        process.alter(first, "three")
+    with pytest.raises(ConcurrentChange):
+        process.call("drop", before=first, at=1)
+    with pytest.raises(ConcurrentChange):
+        process.create("main")
+    assert known(process.load()) == {"main": ("u1", 2, {"HOST": "two"})}
+    assert process.load()["history"] == []
+
+
+def test_a_retried_event_is_written_once(process):
+    assert process.leads()
+    events = [("u1", "failed", 10), ("u1", "available", 20), ("u1", "failed", 30)]
+    process.append(*events)
+    process.load()
+    process.append(*events)
+    process.append(("u1", "failed", 40))
+    assert history(process.load()) == events
+
+
+def test_one_s_own_changes_are_no_news(process):
+    process.leads()
+    process.load()
+    first = process.create("main")
+    process.alter(first, "two")
+    process.append(("u1", "failed", 10))
+    assert not process.waits(1_300)
+
+
+# --- SQLite
+
+
+def test_kill_9_loses_nothing_that_was_acknowledged():
+    file = f"{scratch()}/store{next(_numbers)}.db"
+    chance = random.Random(20240229)
+    process = StoreProcess(f"sqlite:{file}")
+    process.create("main")
+    process.close()
+    acknowledged, rounds_with_progress = 1, 0
+    for turn in range(30):
+        process = StoreProcess(f"sqlite:{file}")
+        connection = process.load()["connections"][0]
+        # The one that was not acknowledged any more may have been written.
+        assert acknowledged <= connection["generation"] <= acknowledged + 1, turn
+        before = acknowledged = connection["generation"]
+        process.storm(connection)
+        end = time.monotonic() + chance.uniform(0, 0.12)
+        while time.monotonic() < end:
+            acknowledged = int(process.line())
+        for line in process.kill().splitlines(keepends=True):
+            if line.endswith("\n"):
+                acknowledged = int(line)
+        rounds_with_progress += acknowledged > before
+        process.close()
+        if turn % 3 == 0:  # the others leave the recovery to Signalbox
+            with sqlite3.connect(file) as checked:
+                assert checked.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            checked.close()
+    assert rounds_with_progress >= 15
+
+
+def test_a_second_process_is_told_that_the_file_is_in_use():
+    file = f"{scratch()}/store{next(_numbers)}.db"
+    first = StoreProcess(f"sqlite:{file}")
+    try:
+        with pytest.raises(StoreError, match="in use by another Signalbox"):
+            StoreProcess(f"sqlite:{file}")
+        first.create("main")
+        # Reading is nobody's harm, and does not stand in a successor's way.
+        reader = sqlite3.connect(file)
+        assert reader.execute("SELECT name FROM connections").fetchall() == [("main",)]
+        first.kill()
+        second = StoreProcess(f"sqlite:{file}")
+        assert list(known(second.load())) == ["main"]
+        second.close()
+        reader.close()
+    finally:
+        first.close()
+
+
+# --- PostgreSQL
+
+
+def test_others_see_a_change_within_a_second(shared):
+    one, two = shared.start(), shared.start()
+    for process in (one, two):
+        process.load()
+        assert not process.waits(0)
+    one.leads()
+    one.load()
+    changes = [lambda: one.create("main"), lambda: one.append(("u1", "failed", 10))]
+    for change in changes:
+        two.send("wait", ms=10_000)
+        time.sleep(0.3)
+        change()
+        assert two.receive()["changed"]
+        assert two.milliseconds < 1_300
+        assert two.waits(0), "until it is loaded"
+        assert two.load() == one.load()
+        assert not two.waits(0)
+    assert not one.waits(0)
+
+
+def test_without_notifications_polling_sees_a_change(shared):
+    one = shared.start()
+    one.load()
+    one.send("wait", ms=10_000)
+    time.sleep(0.3)
+    begin = time.monotonic()
+    shared.server.admin(
+        "UPDATE signalbox.store_state SET version = version + 1", database=shared.database
+    )
+    assert one.receive()["changed"]
+    assert time.monotonic() - begin < 1.5
+
+
+def test_of_concurrent_changes_one_succeeds(shared):
+    processes = [shared.start() for _ in range(4)]
+    connection = processes[0].create("main")
+    for _ in range(10):
+        for i, process in enumerate(processes):
+            process.send("alter", before=connection, host=f"h{i}")
+        winners = []
+        for process in processes:
+            try:
+                winners.append(process.receive())
+            except ConcurrentChange:
+                pass
+        assert len(winners) == 1
+        assert winners[0]["generation"] == connection["generation"] + 1
+        connection = winners[0]
+    for process in processes:
+        assert known(process.load())["main"] == ("u1", 11, connection["overrides"])
+
+
+def test_of_concurrent_creations_one_succeeds(shared):
+    processes = [shared.start() for _ in range(4)]
+    for turn in range(5):
+        for process in processes:
+            process.send("create", name=f"c{turn}", host="h")
+        ids = []
+        for process in processes:
+            try:
+                ids.append(process.receive()["id"])
+            except ConcurrentChange:
+                pass
+        assert ids == [f"u{turn + 1}"]
+
+
+def test_many_start_at_once_on_an_empty_database(shared):
+    for _ in range(5):
+        empty_database(shared.server)
+        processes = [shared.start(wait=False) for _ in range(6)]
+        for process in processes:
+            process.receive()
+        assert {tuple(known(process.load())) for process in processes} == {()}
+        assert [p.create(f"c{i}")["id"] for i, p in enumerate(processes)] == [
+            f"u{i + 1}" for i in range(6)
+        ]
+
+
+def test_a_newer_schema_is_refused(shared):
+    shared.start().close()
+    shared.server.admin(
+        "UPDATE signalbox.schema_version SET version = 7", database=shared.database
+    )
+    with pytest.raises(StoreError, match="schema version 7, .* no version after 1"):
+        shared.start()
+
+
+def test_a_role_without_the_right_to_make_the_schema_is_told_so(shared):
+    shared.server.admin("CREATE DATABASE foreign_store", database="postgres")
+    shared.database = "foreign_store"
+    with pytest.raises(StoreError, match="permission denied for database"):
+        shared.start()
+    # One that is there will do.
+    shared.server.admin("CREATE SCHEMA signalbox AUTHORIZATION app", database=shared.database)
+    assert known(shared.start().load()) == {}
+
+
+def test_a_wrong_password_is_told_and_not_shown(shared):
+    process = StoreProcess(url(shared.server.port, shared.database), "wrong-Pw-77")
+    try:
+        with pytest.raises(StoreError, match="password authentication failed") as error:
+            process.load()
+        assert "wrong-Pw-77" not in str(error.value)
+    finally:
+        process.close()
+
+
+def test_exactly_one_leads_and_a_killed_connection_hands_over(shared):
+    processes = [shared.start() for _ in range(3)]
+    for _ in range(3):
+        assert [p.leads() for p in processes].count(True) == 1
+        time.sleep(0.4)
+    leader = next(p for p in processes if p.leads())
+    others = [p for p in processes if p is not leader]
+    assert leader.waits(0), "a new leader has to load first"
+    leader.load()
+    leader.append(("u1", "failed", 10))
+    for other in others:
+        with pytest.raises(StoreError, match="does not lead"):
+            other.append(("u1", "available", 20))
+
+    (holder,) = shared.lock_holders()
+    shared.server.admin("SELECT pg_terminate_backend(%s)", [holder])
+    took = seconds_until(lambda: any(p.leads() for p in others), 5, "another leads")
+    assert took < 3
+    # The old one has not asked yet: what it writes is refused all the same.
+    with pytest.raises(StoreError, match="does not lead"):
+        leader.append(("u1", "available", 30))
+    assert [p.leads() for p in processes].count(True) == 1
+    assert history(processes[0].load()) == [("u1", "failed", 10)]
+
+
+def test_a_dead_leader_hands_over(shared):
+    one, two = shared.start(), shared.start()
+    assert one.leads() and not two.leads()
+    one.kill()
+    assert seconds_until(two.leads, 5, "the other leads") < 3
+
+
+def test_a_frozen_leader_is_replaced_and_cannot_write_when_it_wakes(shared):
+    one, two = shared.start(), shared.start()
+    assert one.leads() and not two.leads()
+    one.load()
+    one.append(("u1", "failed", 10))
+    one.stop()
+    one.send("append", events=[{"id": "u1", "status": "available", "at": 20}])
+    took = seconds_until(two.leads, 15, "the other leads")
+    assert 3 < took < 9
+    two.load()
+    two.append(("u1", "unknown", 30))
+    one.resume()
+    with pytest.raises(StoreError, match="does not lead"):
+        one.receive()
+    assert not one.leads()
+    assert two.leads()
+    assert history(two.load()) == [("u1", "failed", 10), ("u1", "unknown", 30)]
+
+
+def test_a_leader_that_is_cut_off_steps_down_before_another_leads(shared):
+    gate = Gate(shared.server.port)
+    try:
+        one, two = shared.start(gate.port), shared.start()
+        assert one.leads() and not two.leads()
+        one.load()
+        gate.shut()
+        begin = time.monotonic()
+        down = up = None
+        while down is None or up is None:
+            assert time.monotonic() - begin < 20
+            # Each asks in a process of its own, so that a slow answer of one holds up no other.
+            one.send("leader")
+            two_leads = two.leads()
+            one_leads = one.receive()["leads"]
+            assert not (one_leads and two_leads)
+            if down is None and not one_leads:
+                down = time.monotonic() - begin
+            if up is None and two_leads:
+                up = time.monotonic() - begin
+            time.sleep(0.05)
+        assert down < 4 and up < 9
+        two.load()
+        two.send("wait", ms=9_000)  # a leader that is not asked anything does not last
+        with pytest.raises(StoreError):
+            one.append(("u1", "failed", 10))
+        with pytest.raises(StoreError, match="no answer in time"):
+            one.load()
+        assert one.milliseconds < 6_500
+        assert not one.waits(100)
+        gate.open()
+        two.receive()
+        two.append(("u1", "available", 20))
+        assert history(one.load()) == [("u1", "available", 20)]
+        assert not one.leads()
+    finally:
+        gate.close()
+
+
+def test_a_leader_that_only_waits_keeps_its_place(shared):
+    one, two = shared.start(), shared.start()
+    assert one.leads()
+    one.load()
+    one.send("wait", ms=7_000)
+    begin = time.monotonic()
+    while time.monotonic() - begin < 6.5:
+        assert not two.leads()
+        time.sleep(0.3)
+    assert not one.receive()["changed"]
+    assert one.leads()
+    one.append(("u1", "failed", 10))
+
+
+def test_a_frozen_writer_does_not_hold_up_the_others(shared):
+    one, two = shared.start(), shared.start()
+    connection = one.create("main")
+    # As a writer between its first statement and its COMMIT leaves the server.
+    frozen = psycopg.connect(
+        host="127.0.0.1",
+        port=shared.server.port,
+        user="app",
+        password=PASSWORD,
+        dbname=shared.database,
+        options="-c idle_in_transaction_session_timeout=3000",
+    )
+    frozen.execute("UPDATE signalbox.store_state SET version = version + 1")
+    two.alter(connection, "two")
+    assert 1_500 < two.milliseconds < 4_500
+    frozen.close()
+
+
+def test_a_server_that_is_gone_and_comes_back(own):
+    one, two = own.start(), own.start()
+    assert one.leads()
+    connection = one.create("main")
+    own.server.kill()
+    for process in (one, two):
+        with pytest.raises(StoreError, match="127.0.0.1"):
+            process.load()
+        assert process.milliseconds < 1_000
+        with pytest.raises(StoreError):
+            process.alter(connection, "x")
+        assert not process.leads()
+        assert not process.waits(100)
+        assert process.milliseconds < 1_000
+    started_meanwhile = own.start()
+    with pytest.raises(StoreError):
+        started_meanwhile.load()
+
+    own.server.start()
+    connection = one.alter(connection, "two")
+    for process in (two, started_meanwhile):
+        assert seconds_until(lambda p=process: p.waits(200), 5, "there is something to load") < 3
+        assert known(process.load())["main"][1] == 2
+    everybody = [one, two, started_meanwhile]
+    seconds_until(lambda: any([p.leads() for p in everybody]), 5, "somebody leads")
+    assert [p.leads() for p in everybody].count(True) == 1
+
+
+def test_a_restarted_server_fails_no_call(own):
+    one = own.start()
+    connection = one.create("main")
+    for turn in range(3):
+        own.server.restart()
+        connection = one.alter(connection, f"h{turn}")
+    assert known(one.load())["main"][1] == 4
+
+
+def test_a_frozen_server_is_given_up_within_the_deadline(own):
+    one = own.start()
+    assert one.leads()
+    connection = one.create("main")
+    one.load()
+    own.server.freeze()
+    for call in (one.load, lambda: one.alter(connection, "x")):
+        with pytest.raises(StoreError, match="no answer in time"):
+            call()
+        assert 3_000 < one.milliseconds < 6_500
+    assert not one.leads()
+    assert one.milliseconds < 3_000
+    own.server.thaw()
+    # Whether the change arrived is the store's to say.
+    generation = known(one.load())["main"][1]
+    assert generation == 1
+    assert one.alter(connection, "y")["generation"] == 2
