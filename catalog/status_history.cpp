@@ -174,14 +174,7 @@ status_tracker::steady_time status_tracker::next_token(const tracked& connection
 
 /// Writes what is held, if it may be.
 void status_tracker::release(tracked& connection, steady_time now) {
-    if (!is_leading_ || !connection.held) {
-        return;
-    }
-    if (connection.held->status == connection.last_status) {
-        connection.held.reset();
-        return;
-    }
-    if (next_token(connection) > now) {
+    if (!is_leading_ || !connection.held || next_token(connection) > now) {
         return;
     }
     connection.full_at = std::max(connection.full_at, now) + token_time_;

@@ -5,7 +5,6 @@ import random
 import sqlite3
 import time
 
-import psycopg
 import pytest
 
 from harness import scratch
@@ -321,11 +320,14 @@ def test_a_wrong_password_is_told_and_not_shown(shared):
 
 def test_exactly_one_leads_and_a_killed_connection_hands_over(shared):
     processes = [shared.start() for _ in range(3)]
+    for process in processes:
+        process.load()
     for _ in range(3):
         assert [p.leads() for p in processes].count(True) == 1
         time.sleep(0.4)
     leader = next(p for p in processes if p.leads())
     others = [p for p in processes if p is not leader]
+    assert not any(p.waits(0) for p in others)
     assert leader.waits(0), "a new leader has to load first"
     leader.load()
     leader.append(("u1", "failed", 10))
@@ -425,20 +427,20 @@ def test_a_leader_that_only_waits_keeps_its_place(shared):
 
 def test_a_frozen_writer_does_not_hold_up_the_others(shared):
     one, two = shared.start(), shared.start()
-    connection = one.create("main")
-    # As a writer between its first statement and its COMMIT leaves the server.
-    frozen = psycopg.connect(
-        host="127.0.0.1",
-        port=shared.server.port,
-        user="app",
-        password=PASSWORD,
-        dbname=shared.database,
-        options="-c idle_in_transaction_session_timeout=3000",
-    )
-    frozen.execute("UPDATE signalbox.store_state SET version = version + 1")
-    two.alter(connection, "two")
-    assert 1_500 < two.milliseconds < 4_500
-    frozen.close()
+    one.storm(one.create("main"))
+    in_transaction = "state = 'idle in transaction' AND backend_xid IS NOT NULL"
+    for _ in range(500):
+        one.stop()
+        time.sleep(0.02)  # what is on its way arrives
+        if shared.server.backends(in_transaction, shared.database):
+            break
+        one.resume()
+        time.sleep(0.005)
+    else:
+        raise AssertionError("never frozen between two statements of a transaction")
+    two.create("other")
+    assert 1_000 < two.milliseconds < 4_500
+    one.kill()
 
 
 def test_a_server_that_is_gone_and_comes_back(own):
