@@ -62,6 +62,14 @@ postgres_connections usable(const planned_map& planned) {
     return out;
 }
 
+[[noreturn]] void refuse_without_store(const store_error& why) {
+    refuse(
+        system_error,
+        std::string{"the catalog's store is not available: "} + why.what(),
+        "Nothing was changed. Statements that are not about connections go on."
+    );
+}
+
 /// An absent required option is the ALTER's fault, not the connection's.
 [[noreturn]] void rethrow_for_alter(const rejection& why) {
     auto said = why.report();
@@ -331,6 +339,13 @@ std::vector<std::string> connection_catalog::overridden() const {
 // ---- statements
 
 command_outcome connection_catalog::execute(const parser::command& command, const actor& who) {
+    if (!is_loaded_) {
+        try {
+            reload();
+        } catch (const store_error& why) {
+            refuse_without_store(why);
+        }
+    }
     return std::visit([&](const auto& asked) { return run(asked, who); }, command);
 }
 
@@ -372,10 +387,6 @@ void connection_catalog::commit(
     const auto publish = prepare_for(planned);
     std::vector<stored_connection> stored;
     try {
-        if (!is_loaded_) {
-            reload();
-            throw concurrent_change{"the store has just been read"};
-        }
         stored = store_.commit(changes, events);
     } catch (const concurrent_change&) {
         try {
@@ -385,11 +396,7 @@ void connection_catalog::commit(
         }
         refuse(wire::sqlstate::serialization_failure, in_words(name) + " was changed concurrently");
     } catch (const store_error& why) {
-        refuse(
-            system_error,
-            std::string{"the catalog's store is not available: "} + why.what(),
-            "Nothing was changed. Statements that are not about connections go on."
-        );
+        refuse_without_store(why);
     }
     auto next = stored.begin();
     for (const auto& change : changes) {

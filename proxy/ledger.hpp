@@ -30,6 +30,7 @@ enum class request : std::uint8_t {
     setup,        // our Query that takes the connection to the session's parameters
     inspection,   // our Query that asks for the session's state
     cut,          // our Sync in the middle of a client's extended batch
+    carried,      // our Parse and Sync of a statement that moves to another server
     restoration,  // our Query that returns reset parameters to the startup packet's values
     local         // answered here when its turn comes
 };
@@ -43,6 +44,7 @@ constexpr bool is_batch_end(request kind) noexcept {
         case request::function_call:
         case request::setup:
         case request::inspection:
+        case request::carried:
         case request::restoration:
             return true;
         default:

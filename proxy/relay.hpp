@@ -186,6 +186,16 @@ public:
     void attach(
         server_state& server, std::string_view login_role, outbox& to_server, outbox& to_client
     );
+    // A session whose server connection is its own, while the target changes: it moves between
+    // transactions, when it carries nothing but parameters and prepared statements.
+
+    /// Its state can be asked for now.
+    [[nodiscard]] bool may_move() const noexcept;
+    /// Asks for it. Blocked until the server has said; then take_movable().
+    void begin_move(outbox& to_server);
+    /// The answer, once: true: another server connection will do, when this one has been left.
+    std::optional<bool> take_movable() noexcept { return std::exchange(movable_, std::nullopt); }
+
     /// The server connection as it is left behind; null when there was none.
     server_state* detach() noexcept;
 
@@ -288,6 +298,7 @@ private:
         std::string reset_target;     // of the last RESET
         rewrite::session_state inspected;
         std::string inspection_error;
+        std::vector<rewrite::carried_statement> carried;  // to the next server connection
         std::vector<std::string> channels;  // that the session listens to, sorted …
         std::string channels_encoding;      // … and in which encoding
         std::vector<std::string> told;      // its own notifications, which will be heard again
@@ -499,6 +510,8 @@ private:
     void settle(outbox& to_client);
     void sync_reported(outbox& to_client);
     void begin_setup(outbox& to_server, outbox& to_client);
+    void finish_move();
+    void prepare_carried(outbox& to_server);
 
     relay_environment& env_;
     const relay_settings& settings_;
@@ -535,6 +548,8 @@ private:
     std::uint32_t executed_ = 0;   // Execute messages since the last Sync or cut
     commit_count commits_;         // of the batch whose replies are coming
     bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
+    bool is_moving_ = false;       // the inspection under way is begin_move()'s
+    std::optional<bool> movable_;  // what it has found
     demand demand_ = demand::nothing;
     open_question undecided_;
     std::unique_ptr<trouble> trouble_;

@@ -153,6 +153,9 @@ bool relay::on_server_message(
             }
             return true;
         case sm::parse_complete: {
+            if (kind == request::carried && has_front) {
+                return true;
+            }
             if (!has_front || kind != request::parse) {
                 return false;
             }
@@ -332,7 +335,7 @@ bool relay::on_error(
         return true;
     }
     if (front.kind == request::setup || front.kind == request::inspection ||
-        front.kind == request::restoration) {
+        front.kind == request::restoration || front.kind == request::carried) {
         if (front.kind == request::setup) {
             in_trouble().setup_error = std::string{body};
         } else if (front.kind == request::inspection) {
@@ -755,14 +758,25 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
                 s.applied = parameters_;
                 s.channels = channels();
                 sync_reported(to_client);
+                prepare_carried(to_server);
             }
             return true;
         case request::restoration:
             sync_reported(to_client);
             finish_batch(status, to_client, to_server);
             return true;
+        case request::carried:
+            if (q.empty()) {
+                blocked_ = false;
+                rare().carried.clear();
+            }
+            return true;
         case request::inspection:
             blocked_ = false;
+            if (std::exchange(is_moving_, false)) {
+                finish_move();
+                return true;
+            }
             suspect_ = false;
             if (finish_inspection(to_client)) {
                 awaiting_channels_ = status;
@@ -919,6 +933,54 @@ void relay::attach(
         return;
     }
     sync_reported(to_client);
+    prepare_carried(to_server);
+}
+
+bool relay::may_move() const noexcept {
+    return server_ != nullptr && !renames() && !is_doubtful() && server_->status == 'I' &&
+           !is_blocked() && !is_running() && !skip_locally_;
+}
+
+void relay::begin_move(outbox& to_server) {
+    auto& r = rare();
+    r.inspected = {};
+    r.inspection_error.clear();
+    is_moving_ = true;
+    blocked_ = true;
+    server_->requests.push(request::inspection, reply::swallow);
+    ++server_->batch;
+    server_->unnamed = 0;
+    wire::write_query(
+        to_server.copied(),
+        rewrite::inspection_sql(r.custom_parameters, login_role_) + "; " +
+            rewrite::prepared_statements_sql()
+    );
+}
+
+void relay::finish_move() {
+    auto& r = rare();
+    movable_ = r.inspection_error.empty() && r.inspected.pinned_by.empty() &&
+               r.inspected.channels.empty() && !server_->tainted;
+    if (*movable_) {
+        parameters_ = env_.parameters.intern(r.inspected.parameters);
+        r.carried = std::move(r.inspected.statements);
+    }
+    r.inspected = {};
+}
+
+/// What the session had prepared on the server that it has left. A statement that the new one does
+/// not take is not there.
+void relay::prepare_carried(outbox& to_server) {
+    if (!rare_ || rare_->carried.empty()) {
+        return;
+    }
+    for (const auto& each : rare_->carried) {
+        wire::write_parse(to_server.copied(), each.name, each.tail);
+        wire::write_sync(to_server.copied());
+        server_->requests.push(request::carried, reply::swallow);
+        ++server_->batch;
+    }
+    blocked_ = true;
 }
 
 void relay::begin_setup(outbox& to_server, outbox& to_client) {
@@ -928,6 +990,7 @@ void relay::begin_setup(outbox& to_server, outbox& to_client) {
     if (sql.empty()) {
         s.applied = parameters_;
         sync_reported(to_client);
+        prepare_carried(to_server);
         return;
     }
     blocked_ = true;

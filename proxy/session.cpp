@@ -348,7 +348,9 @@ void session::join() {
     relay_ = std::make_unique<relay>(owner_.environment(), pool_->relay);
     const auto startup = owner_.environment().parameters.intern(login_->startup_parameters());
     relay_->set_startup(startup);
-    if (pool_->route->mode != pool_mode::session) {
+    // In session mode the client is told the process of its server, unless there is none to be had:
+    // statements that are addressed to Signalbox work all the same.
+    if (pool_->route->mode != pool_mode::session || pool_->pool->group().is_down()) {
         if (auto reported = owner_.find_profile(*pool_, login_->startup_parameters())) {
             std::uint32_t random[1] = {};
             RAND_bytes(reinterpret_cast<unsigned char*>(random), sizeof random);
@@ -434,6 +436,15 @@ void session::pump(std::string_view fresh) {
     }
     std::size_t at = 0;
     in_pump_ = true;
+    if (moving_ && try_to_move()) {
+        in_pump_ = false;
+        if (had_held) {
+            held_ = std::move(joined);
+        } else {
+            held_.assign(fresh);
+        }
+        return;
+    }
     while (cancels_ == 0 && ticket_ == 0 && !deciding_ &&
            (lingering_ || client_.pending_bytes() <= max_pending_bytes) &&
            !(server_ && server_->socket.has_pending())) {
@@ -592,6 +603,7 @@ bool session::acquire() {
 void session::take(backend::connection_ptr connection) {
     server_ = std::move(connection);
     server_->set_user(this);
+    moving_.reset();
     if (client_.has_pending() && !lingering_) {
         server_->socket.set_reading(false);
     }
@@ -728,6 +740,12 @@ void session::on_server_events(backend::server_connection& connection, std::uint
     if (!advance_units() || phase_ != phase::serving) {
         return;
     }
+    if (moving_ && has_to_move_ && !relay_->is_blocked()) {
+        try_to_move();
+        if (phase_ != phase::serving) {
+            return;
+        }
+    }
     // What the client has sent meanwhile comes first: the connection may have been made ready just
     // for that.
     if ((held_.empty() && maybe_release()) || !relay_->is_blocked()) {
@@ -860,6 +878,99 @@ void session::server_failed(const std::string& cause) {
     }
 }
 
+// ---- another target
+
+void session::target_may_have_changed() {
+    if (!server_ || phase_ != phase::serving || moving_ ||
+        server_->generation == pool_->pool->group().generation()) {
+        return;
+    }
+    has_to_move_ = false;
+    moving_ = std::make_unique<backend::timer>();
+    moving_->start(
+        owner_.io().loop,
+        owner_.io().loop.now() + pool_->route->drain_timeout,
+        [](void* self) { static_cast<session*>(self)->end_at_old_target(); },
+        this
+    );
+}
+
+/// A server connection of its own is left for one of the new target, where that can be. True: what
+/// the client has sent has to wait for the old server's word.
+bool session::try_to_move() {
+    if (!server_) {
+        moving_.reset();
+        return false;
+    }
+    if (const auto movable = relay_->take_movable()) {
+        if (*movable) {
+            leave_server();
+        } else if (has_to_move_) {
+            end_at_old_target();
+        }
+        return false;
+    }
+    if (!relay_->may_move() || cancels_ > 0 || server_->socket.has_pending()) {
+        return false;
+    }
+    relay_->begin_move(owner_.to_server);
+    flush();
+    return true;
+}
+
+void session::leave_server() {
+    relay_->detach();
+    moving_.reset();
+    pool_->pool->discard(std::move(server_));
+}
+
+/// drain_timeout is over.
+void session::end_at_old_target() {
+    if (!server_ || phase_ != phase::serving) {
+        moving_.reset();
+        return;
+    }
+    // An idle session that could go is told to; what keeps it is asked for first.
+    if (!std::exchange(has_to_move_, true) && relay_->may_move()) {
+        relay_->begin_move(owner_.to_server);
+        flush();
+        return;
+    }
+    wire::report why{
+        .severity = "ERROR",
+        .sqlstate = std::string{wire::sqlstate::admin_shutdown},
+        .message = "terminating connection to the old target of connection \"" +
+                   server_->target().connection->name + "\"",
+        .detail = "The connection was altered, and what ran on the old target did not end within "
+                  "drain_timeout.",
+        .hint = {}};
+    log::info(
+        "ended at the old target",
+        {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}}
+    );
+    if (relay_->carries_state()) {
+        why.severity = "FATAL";
+        end(why);
+        return;
+    }
+    moving_.reset();
+    server_held_.clear();
+    cancels_ = 0;
+    auto connection = std::move(server_);
+    const bool was_busy = relay_->is_busy();
+    const auto outcome = relay_->server_lost(why, owner_.to_client);
+    owner_.abandon(std::move(connection), *pool_, was_busy);
+    begin_anew();
+    if (!flush()) {
+        return;
+    }
+    if (outcome == relay::loss::close_client) {
+        finish();
+        return;
+    }
+    resume();
+}
+
 /// The server does not take what the session has set: it cannot go on as itself.
 void session::setup_failed() {
     std::string out;
@@ -890,6 +1001,7 @@ bool session::maybe_release() {
     }
     const bool hidden = relay_->may_hide_state();
     const auto* const state = relay_->detach();
+    moving_.reset();
     if (state->doubtful || state->tainted) {
         pool_->pool->discard(std::move(server_));
     } else {

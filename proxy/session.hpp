@@ -49,6 +49,9 @@ public:
     /// Ends it with FATAL now.
     void end(const wire::report& why);
     void end_if_on(const pool_entry& removed);
+    /// Its pool may lead to another target from now on. What it has begun on the old one may be
+    /// finished until drain_timeout.
+    void target_may_have_changed();
     /// For a client that asked to cancel, when that is done.
     void close_quietly();
 
@@ -93,6 +96,9 @@ private:
     void set_channels();
     bool acquire();
     bool advance_units();
+    bool try_to_move();
+    void leave_server();
+    void end_at_old_target();
     void ask_for_verdict();
     void carry_out_command();
     void take(backend::connection_ptr connection);
@@ -144,6 +150,9 @@ private:
     std::unique_ptr<counted_names> counted_;
     /// The client has said Terminate, and what it asked for goes on: until when.
     std::unique_ptr<backend::timer> lingering_;
+    /// The server connection leads to a target of yesterday: until when it may. Null: it does not.
+    std::unique_ptr<backend::timer> moving_;
+    bool has_to_move_ = false;  // that time is over
     bool has_timeouts_ = false;
 };
 

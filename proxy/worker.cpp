@@ -628,6 +628,9 @@ void worker::apply(runtime_ptr next) {
             );
         }
     }
+    for (auto& [id, each] : sessions_) {
+        each->target_may_have_changed();
+    }
     notifications_.maintain();
 }
 

@@ -1,6 +1,9 @@
 #include "rewrite/parameters.hpp"
 
+#include "wire/bytes.hpp"
+
 #include <algorithm>
+#include <sstream>
 #include <cctype>
 
 namespace signalbox::rewrite {
@@ -225,9 +228,38 @@ std::string inspection_sql(const std::vector<std::string>& custom, std::string_v
     return sql;
 }
 
+std::string prepared_statements_sql() {
+    return "SELECT 'carried', p.name, pg_catalog.array_to_string(p.parameter_types::pg_catalog.oid[],"
+           " ' ') OPERATOR(pg_catalog.||) pg_catalog.chr(10) OPERATOR(pg_catalog.||) p.statement"
+           " FROM pg_catalog.pg_prepared_statements p WHERE NOT p.from_sql";
+}
+
+namespace {
+
+carried_statement carried(std::string_view name, std::string_view value) {
+    const auto line = value.find('\n');
+    std::istringstream types{std::string{value.substr(0, line)}};
+    std::vector<std::uint32_t> oids;
+    for (std::uint32_t oid = 0; types >> oid;) {
+        oids.push_back(oid);
+    }
+    carried_statement out{std::string{name}, std::string{value.substr(line + 1)}};
+    const auto text_size = out.tail.size() + 1;
+    out.tail.resize(text_size + 2 + 4 * oids.size());
+    wire::store_u16(out.tail.data() + text_size, static_cast<std::uint16_t>(oids.size()));
+    for (std::size_t i = 0; i < oids.size(); ++i) {
+        wire::store_u32(out.tail.data() + text_size + 2 + 4 * i, oids[i]);
+    }
+    return out;
+}
+
+}  // namespace
+
 void session_state::add(std::string_view kind, std::string_view name, std::string_view value) {
     if (kind == "set") {
         parameters.set(parameter_key(name), value);
+    } else if (kind == "carried") {
+        statements.push_back(carried(name, value));
     } else if (kind == "LISTEN") {
         channels.emplace_back(name);
     } else if (pinned_by.empty()) {

@@ -77,11 +77,22 @@ std::string restore_startup_sql(const parameter_set& startup, std::string_view t
 /// connection logged in as.
 std::string inspection_sql(const std::vector<std::string>& custom, std::string_view user);
 
-/// What the rows of inspection_sql() say.
+/// SQL that lists the statements that the protocol has prepared, one row ('carried', name, text) each:
+/// the text is `OIDs, separated by blanks` NEWLINE `SQL`.
+std::string prepared_statements_sql();
+
+/// A prepared statement that is taken to another server.
+struct carried_statement {
+    std::string name;
+    std::string tail;  // of its Parse: text NUL, count, OIDs
+};
+
+/// What the rows of inspection_sql() and prepared_statements_sql() say.
 struct session_state {
     parameter_set parameters;
     std::vector<std::string> channels;  // that the connection listens to
     std::string pinned_by;              // "" = nothing that cannot be carried
+    std::vector<carried_statement> statements;
 
     void add(std::string_view kind, std::string_view name, std::string_view value);
 };

@@ -183,7 +183,7 @@ def test_show_and_tables_agree(connection):
         "SHOW CONNECTIONS": f"SELECT c.name, c.type, c.owner, s.status FROM {CONNECTIONS} c "
         f"JOIN {STATUSES} s USING (id)",
         "SHOW CONNECTION HISTORY": "SELECT c.name, h.* "
-        f"FROM {HISTORY} h JOIN {CONNECTIONS} c ON c.id = h.connection_id",
+        f"FROM {HISTORY} h LEFT JOIN {CONNECTIONS} c ON c.id = h.connection_id",
     }.items():
         shown, read = connection.execute(show), connection.execute(sql)
         assert [(c.name, c.type_code) for c in shown.description] == [
@@ -774,12 +774,12 @@ def multiply_history(path, count):
             about = store.execute(f"PRAGMA table_info({table})").fetchall()
             names = [column[1] for column in about]
             if {"connection_id", "status", "occurred_at"} <= set(names):
-                keys = [c[1] for c in about if c[5] and "INT" in c[2].upper()]
-                copied_columns = ", ".join(name for name in names if name not in keys)
+                others = ", ".join(name for name in names if name != "number")
                 store.execute(
                     "WITH RECURSIVE n(i) AS "
                     f"(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
-                    f" INSERT INTO {table} ({copied_columns}) SELECT {copied_columns} FROM"
+                    f" INSERT INTO {table} (number, {others})"
+                    f" SELECT (SELECT max(number) FROM {table}) + i, {others} FROM"
                     f" (SELECT * FROM {table} LIMIT 1), n"
                 )
                 return

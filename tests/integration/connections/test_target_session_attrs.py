@@ -76,6 +76,7 @@ def config_of(server, connections, route=None, workers=2):
     """One connection and one route of its name for each of `connections`."""
     base = standard_config(server)
     base["listen"]["workers"] = workers
+    base["availability"] = {"interval": "0"}  # each check is one more visitor of a host
     model = base["connections"]["main"]
     for name, settings in connections.items():
         base["connections"][name] = {**model, **settings}
