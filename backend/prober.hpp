@@ -63,8 +63,8 @@ public:
     prober();
     ~prober();
 
-    /// What has no outcome yet is cancelled, and so is all that is asked from now on. Any thread but
-    /// the prober's own; waits for a name that is being resolved.
+    /// What has no outcome yet is cancelled, and so is all that is asked from now on. Any thread
+    /// but the prober's own; waits for a name that is being resolved.
     void stop();
 
     prober(const prober&) = delete;

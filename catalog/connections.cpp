@@ -306,8 +306,7 @@ void connection_catalog::plan_all() {
         }
         try {
             planned_.emplace(
-                each.name,
-                kind_of(each.type).plan(each.name, options_of_stored(each), context)
+                each.name, kind_of(each.type).plan(each.name, options_of_stored(each), context)
             );
         } catch (const rejection& why) {
             user_.warn(in_words(each.name) + " cannot be used", why.what());
@@ -613,8 +612,7 @@ command_outcome connection_catalog::run(const parser::drop_connection& asked, co
             );
         }
         for (const auto& other : dependents_of(name)) {
-            const bool is_named =
-                std::find(names.begin(), names.end(), other) != names.end();
+            const bool is_named = std::find(names.begin(), names.end(), other) != names.end();
             if (!asked.cascade && !is_named) {
                 refuse(
                     dependent_objects,
@@ -659,10 +657,7 @@ command_outcome connection_catalog::run(
         );
     }
     if (const auto why = unplanned_.find(asked.name); why != unplanned_.end()) {
-        refuse(
-            unable_to_connect,
-            in_words(asked.name) + " failed validation: " + why->second
-        );
+        refuse(unable_to_connect, in_words(asked.name) + " failed validation: " + why->second);
     }
     try {
         validate(planned_.at(asked.name));
@@ -750,7 +745,10 @@ void connection_catalog::reload() {
     plan_all();
     const auto after = planned();
     const bool is_same = std::equal(
-        before.begin(), before.end(), after.begin(), after.end(),
+        before.begin(),
+        before.end(),
+        after.begin(),
+        after.end(),
         [](const auto& a, const auto& b) { return a.first == b.first && *a.second == *b.second; }
     );
     if (!is_same) {

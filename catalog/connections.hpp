@@ -1,7 +1,7 @@
 // What Signalbox knows of connections, and the statements that change it.
 //
-// connection_catalog belongs to one thread, the catalog's own, which may block; everybody else reads
-// snapshots. One statement at a time:
+// connection_catalog belongs to one thread, the catalog's own, which may block; everybody else
+// reads snapshots. One statement at a time:
 //
 //   find -> privilege -> options -> plan -> validate -> prepare -> commit to the store -> publish
 //
@@ -100,8 +100,8 @@ public:
     virtual check validate(const planned_connection& connection) = 0;
     /// A route that leads to the connection, as messages name it. Nothing: there is none.
     [[nodiscard]] virtual std::optional<std::string> find_route_to(std::string_view name) const = 0;
-    /// Whatever can fail, fails here, by an exception of any kind; what it returns moves all traffic
-    /// to these connections, and cannot fail.
+    /// Whatever can fail, fails here, by an exception of any kind; what it returns moves all
+    /// traffic to these connections, and cannot fail.
     virtual std::function<void()> prepare(const postgres_connections& connections) = 0;
     /// The secrets and paths of the configuration in force.
     [[nodiscard]] virtual std::optional<std::string> find_secret(std::string_view name) const = 0;
@@ -111,8 +111,8 @@ public:
 
 class connection_catalog {
 public:
-    /// Reads the store. Throws store_error where an SQLite store cannot be read; a shared store that
-    /// is away is read later.
+    /// Reads the store. Throws store_error where an SQLite store cannot be read; a shared store
+    /// that is away is read later.
     connection_catalog(
         store& kept, connection_user& used, status_quota quota, std::size_t history_per_connection
     );
@@ -138,6 +138,7 @@ public:
     /// Writes what is due, takes over what other Signalboxes have changed, looks after leadership.
     /// Once in a while, and after every wait.
     void maintain();
+
     /// When maintain() has something to write.
     [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> next_due() const {
         return tracker_.next_due();

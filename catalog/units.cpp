@@ -103,8 +103,7 @@ std::optional<std::uint64_t> parse_size(std::string_view text) noexcept {
 
 std::optional<rate> parse_rate(std::string_view text) noexcept {
     const auto parts = split_leading_number(text);
-    if (!parts || parts->number < 1 ||
-        parts->number > std::numeric_limits<std::uint32_t>::max()) {
+    if (!parts || parts->number < 1 || parts->number > std::numeric_limits<std::uint32_t>::max()) {
         return std::nullopt;
     }
     const auto events = static_cast<std::uint32_t>(parts->number);

@@ -66,9 +66,7 @@ public:
     /// to carry it out, since it may take its time.
     virtual std::optional<command_reply> answer(const command_request& asked) = 0;
     /// What answer() did not. `done` gets the reply once, on any thread.
-    virtual void carry_out(
-        command_request asked, std::function<void(command_reply)> done
-    ) = 0;
+    virtual void carry_out(command_request asked, std::function<void(command_reply)> done) = 0;
 };
 
 /// The first words that name the statement, in upper case: `ALTER CONNECTION`, `SHOW NOTICES`.

@@ -132,9 +132,9 @@ struct configuration {
     std::vector<auth_rule> auth_rules;
     std::map<std::string, user_settings, std::less<>> users;
     std::map<std::string, std::shared_ptr<const catalog::postgres_connection>, std::less<>>
-        connections;  // those that can be served
-    catalog::file_connections file_connections;  // all
-    std::map<std::string, std::string, std::less<>> secrets;  // name -> value, as read at load
+        connections;                                            // those that can be served
+    catalog::file_connections file_connections;                 // all
+    std::map<std::string, std::string, std::less<>> secrets;    // name -> value, as read at load
     std::vector<std::shared_ptr<const route_settings>> routes;  // in the file's order
     catalog_settings catalog;
     availability_settings availability;

@@ -277,9 +277,7 @@ void connection_service::check_connections() {
 void connection_service::on_outcome(
     const std::string& connection, const backend::connect_failure* why
 ) {
-    post([this,
-          connection,
-          failure = why != nullptr ? std::optional{*why} : std::nullopt] {
+    post([this, connection, failure = why != nullptr ? std::optional{*why} : std::nullopt] {
         const auto* const planned = catalog_->find_planned(connection);
         if (planned == nullptr || !planned->postgres) {
             return;
@@ -299,7 +297,8 @@ std::string connection_service::describe_status(const std::string& connection) c
         return {};
     }
     return "The status of connection \"" + connection + "\" is " + found->status + " since " +
-           catalog::timestamp_text(*found->last_status_change_at) + ".";
+           catalog::timestamp_text(*found->last_status_change_at) +
+           (found->error ? ": " + *found->error : "") + ".";
 }
 
 // ---- relations
@@ -313,11 +312,11 @@ std::optional<wire::report> connection_service::refusal(
     if (!is_about_notices || who.is_superuser || (is_redacted && who.is_support)) {
         return std::nullopt;
     }
-    const std::string redacted =
-        of.name == "mz_ignored_optimizer_notices" || is_redacted
-            ? std::string{}
-            : "Users with the role \"support\" may read \"" + schemas_.internal + "." +
-                  std::string{of.name} + "_redacted\".";
+    const std::string redacted = of.name == "mz_ignored_optimizer_notices" || is_redacted
+                                     ? std::string{}
+                                     : "Users with the role \"support\" may read \"" +
+                                           schemas_.internal + "." + std::string{of.name} +
+                                           "_redacted\".";
     return wire::report{
         .severity = "ERROR",
         .sqlstate = "42501",
@@ -359,18 +358,17 @@ catalog::connection_user::check connection_service::validate(
 
 std::optional<std::string> connection_service::find_route_to(std::string_view name) const {
     for (const auto& route : config_.routes) {
-        const bool leads_there =
-            route->is_pattern
-                ? re2::RE2::FullMatch(
-                      re2::StringPiece{name.data(), name.size()},
-                      // A pattern's connection may hold \1 … \9: any text.
-                      [&route] {
-                          auto text = re2::RE2::QuoteMeta(route->connection);
-                          re2::RE2::GlobalReplace(&text, R"(\\\\[0-9])", ".*");
-                          return text;
-                      }()
-                  )
-                : route->connection == name;
+        const bool leads_there = route->is_pattern
+                                     ? re2::RE2::FullMatch(
+                                           re2::StringPiece{name.data(), name.size()},
+                                           // A pattern's connection may hold \1 … \9: any text.
+                                           [&route] {
+                                               auto text = re2::RE2::QuoteMeta(route->connection);
+                                               re2::RE2::GlobalReplace(&text, R"(\\\\[0-9])", ".*");
+                                               return text;
+                                           }()
+                                       )
+                                     : route->connection == name;
         if (leads_there) {
             return "route \"" + route->database + "\"";
         }
@@ -378,8 +376,7 @@ std::optional<std::string> connection_service::find_route_to(std::string_view na
     return std::nullopt;
 }
 
-std::function<void()> connection_service::prepare(
-    const catalog::postgres_connections& connections
+std::function<void()> connection_service::prepare(const catalog::postgres_connections& connections
 ) {
     auto next = std::make_shared<const runtime>(*current(), connections);
     return [this, next = std::move(next)] {
@@ -426,9 +423,7 @@ std::optional<command_reply> connection_service::answer(const command_request& a
     return show(std::get<parser::command>(parsed), *snapshot());
 }
 
-void connection_service::carry_out(
-    command_request asked, std::function<void(command_reply)> done
-) {
+void connection_service::carry_out(command_request asked, std::function<void(command_reply)> done) {
     post([this, asked = std::move(asked), done = std::move(done)]() mutable {
         execute(std::move(asked), std::move(done));
     });
@@ -458,9 +453,7 @@ void connection_service::validate_first(
     );
 }
 
-void connection_service::execute(
-    command_request asked, std::function<void(command_reply)> done
-) {
+void connection_service::execute(command_request asked, std::function<void(command_reply)> done) {
     command_reply reply;
     try {
         const auto parsed = parser::parse_command(asked.sql, asked.strings);

@@ -105,6 +105,7 @@ private:
     std::deque<std::function<void()>> jobs_;
     bool stopping_ = false;
     std::function<void(runtime_ptr)> apply_;
+
     /// Of the statement that is being carried out, once more.
     struct validation {
         catalog::planned_connection connection;

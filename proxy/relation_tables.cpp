@@ -82,9 +82,7 @@ std::vector<relation_row> rows_of(
 
 }  // namespace
 
-std::string relation_tables::rows(
-    const rewrite::relation& of, const catalog::snapshot_ptr& known
-) {
+std::string relation_tables::rows(const rewrite::relation& of, const catalog::snapshot_ptr& known) {
     const std::lock_guard lock{mutex_};
     if (made_from_ != known) {
         made_.clear();

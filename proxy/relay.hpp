@@ -53,7 +53,7 @@ struct relay_environment {
 
     rewrite::statement_cache statements;
     rewrite::parameter_pool parameters;
-    command_handler* commands = nullptr;  // who carries out what is addressed to Signalbox
+    command_handler* commands = nullptr;   // who carries out what is addressed to Signalbox
     relation_source* relations = nullptr;  // null: none are provided
     std::uint64_t next_unnamed = 1;
     std::uint64_t unnamed_step = 1;  // the number of workers: tokens are unique among them
@@ -156,8 +156,8 @@ public:
 
     void send_unit(outbox& to_server, outbox& to_client);
 
-    /// A statement addressed to Signalbox is to be carried out elsewhere: what command() asks, once.
-    /// Nothing of the client is looked at until command_done().
+    /// A statement addressed to Signalbox is to be carried out elsewhere: what command() asks,
+    /// once. Nothing of the client is looked at until command_done().
     [[nodiscard]] bool has_new_command() const noexcept {
         return is_commanding() && !statements_->command->taken;
     }
@@ -193,6 +193,7 @@ public:
     [[nodiscard]] bool may_move() const noexcept;
     /// Asks for it. Blocked until the server has said; then take_movable().
     void begin_move(outbox& to_server);
+
     /// The answer, once: true: another server connection will do, when this one has been left.
     std::optional<bool> take_movable() noexcept { return std::exchange(movable_, std::nullopt); }
 
@@ -299,10 +300,10 @@ private:
         rewrite::session_state inspected;
         std::string inspection_error;
         std::vector<rewrite::carried_statement> carried;  // to the next server connection
-        std::vector<std::string> channels;  // that the session listens to, sorted …
-        std::string channels_encoding;      // … and in which encoding
-        std::vector<std::string> told;      // its own notifications, which will be heard again
-        std::vector<std::string> heard;     // messages that wait for the end of the transaction
+        std::vector<std::string> channels;                // that the session listens to, sorted …
+        std::string channels_encoding;                    // … and in which encoding
+        std::vector<std::string> told;   // its own notifications, which will be heard again
+        std::vector<std::string> heard;  // messages that wait for the end of the transaction
         std::uint64_t heard_epoch = 0;
     };
 
@@ -400,6 +401,7 @@ private:
     [[nodiscard]] bool continues_rpc(const client_view& m) const;
     [[nodiscard]] bool is_rpc_portal(std::string_view name) const;
     void forget_rpc(std::string_view name);
+
     // Relations that Signalbox provides: relay_relations.cpp.
     struct replaced {
         std::optional<wire::report> refused;
@@ -431,9 +433,7 @@ private:
     void execute_own(
         const std::string& name, std::uint32_t limit, outbox& to_server, outbox& to_client
     );
-    void answer_own(
-        own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client
-    );
+    void answer_own(own_portal& portal, std::uint32_t limit, outbox& to_server, outbox& to_client);
     taken on_query(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_parse(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_bind(const client_view& m, outbox& to_server);

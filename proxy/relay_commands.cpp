@@ -9,8 +9,7 @@ namespace cm = wire::client_message;
 namespace sm = wire::server_message;
 
 command_request relay::request_for(std::string_view sql) const {
-    command_request asked{
-        .sql = std::string{sql}, .strings = string_style(), .who = settings_.who};
+    command_request asked{.sql = std::string{sql}, .strings = string_style(), .who = settings_.who};
     if (asked.who.asks_server) {
         const auto* const reported = reported_ ? reported_->find("is_superuser") : nullptr;
         asked.who.is_superuser =

@@ -1,5 +1,5 @@
-// Statements that read the relations of Signalbox's: sent with row sources in their place, over both
-// protocols.
+// Statements that read the relations of Signalbox's: sent with row sources in their place, over
+// both protocols.
 //
 // A simple Query carries the rows in its text. A Parse gets one parameter more, which every Bind of
 // the statement fills with the rows of that moment, and which no Describe shows.
@@ -28,7 +28,9 @@ std::vector<std::string> relay::rows_of(const rewrite::relation_rewrite& plan) c
 }
 
 /// `declared`: the parameters that a Parse declares; nothing: the rows travel in the text.
-relay::replaced relay::replace_relations(std::string_view sql, std::optional<std::size_t> declared) {
+relay::replaced relay::replace_relations(
+    std::string_view sql, std::optional<std::size_t> declared
+) {
     replaced out;
     if (!parser::statement_rules::is_light(sql)) {
         out.refused = wire::report{
@@ -183,8 +185,7 @@ relay::taken relay::on_bind_rows(const client_view& m, outbox& to_server) {
     std::string changed;
     const auto rows = rows_of(sent->plan);
     const auto value = rewrite::parameter_value(sent->plan, rows);
-    const auto count =
-        wire::write_bind_with_parameter(changed, m.body(), sent->parameter, value);
+    const auto count = wire::write_bind_with_parameter(changed, m.body(), sent->parameter, value);
     if (!count) {
         return on_bind(m, to_server);  // the server refuses it
     }

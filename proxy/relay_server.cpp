@@ -58,8 +58,8 @@ relay::server_step relay::on_server(
         const std::size_t total = std::size_t{length} + 1;
         const bool swallowed = !s.requests.empty() && s.requests.front().action == reply::swallow;
         // A notice in a batch that was split may have a position to be moved.
-        const bool is_ours = !s.requests.empty() && s.requests.front().detail &&
-                             s.requests.front().detail->sent;
+        const bool is_ours =
+            !s.requests.empty() && s.requests.front().detail && s.requests.front().detail->sent;
         const bool looked_into =
             ((type == sm::notice_response && (is_ours || position_shift() > 0)) ||
              (type == sm::parameter_description && is_ours) ||
@@ -218,12 +218,11 @@ bool relay::on_server_message(
                 {.severity = {},
                  .from = {},
                  .to = {},
-                 .position = wire::parse_report(body)
-                                 ? original_position(
-                                       wire::parse_report(body)->position,
-                                       has_front ? &q.front() : nullptr
-                                   )
-                                 : 0}
+                 .position = wire::parse_report(body) ? original_position(
+                                                            wire::parse_report(body)->position,
+                                                            has_front ? &q.front() : nullptr
+                                                        )
+                                                      : 0}
             );
             return true;
         case sm::error_response:

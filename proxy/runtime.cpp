@@ -74,10 +74,11 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
     }
     for (const auto& route : config_.routes) {
         rules_.emplace(
-            route.get(), std::make_shared<const parser::statement_rules>(
-                             route->rpc_functions,
-                             std::vector{config_.catalog.catalog_schema, config_.catalog.internal_schema}
-                         )
+            route.get(),
+            std::make_shared<const parser::statement_rules>(
+                route->rpc_functions,
+                std::vector{config_.catalog.catalog_schema, config_.catalog.internal_schema}
+            )
         );
         if (route->is_pattern) {
             patterns_.push_back({std::make_shared<const re2::RE2>(route->database), route});
@@ -135,8 +136,7 @@ runtime::runtime(const runtime& base, const catalog::postgres_connections& conne
         const bool is_same =
             known != base.config_.connections.end() && *known->second == *connection;
         server_tls_.emplace(
-            name,
-            is_same ? base.server_tls(name) : backend::make_server_tls_context(*connection)
+            name, is_same ? base.server_tls(name) : backend::make_server_tls_context(*connection)
         );
     }
 }

@@ -348,22 +348,29 @@ void session::join() {
     relay_ = std::make_unique<relay>(owner_.environment(), pool_->relay);
     const auto startup = owner_.environment().parameters.intern(login_->startup_parameters());
     relay_->set_startup(startup);
-    // In session mode the client is told the process of its server, unless there is none to be had:
-    // statements that are addressed to Signalbox work all the same.
-    if (pool_->route->mode != pool_mode::session || pool_->pool->group().is_down()) {
-        if (auto reported = owner_.find_profile(*pool_, login_->startup_parameters())) {
-            std::uint32_t random[1] = {};
-            RAND_bytes(reinterpret_cast<unsigned char*>(random), sizeof random);
-            serve(
-                std::move(reported),
-                {.process_id = static_cast<std::uint32_t>(id_ & 0x7fffffffU), .secret = random[0]}
-            );
-            return;
-        }
+    if (pool_->route->mode != pool_mode::session && knows_profile()) {
+        join_without_server();
+        return;
     }
     if (acquire() && !relay_->is_blocked()) {
         on_joined();
     }
+}
+
+/// A server has been seen, and what it reported is remembered.
+bool session::knows_profile() {
+    return owner_.find_profile(*pool_, login_->startup_parameters()) != nullptr;
+}
+
+/// In session mode the client is told the process of its server, unless there is none to be had:
+/// statements that are addressed to Signalbox work all the same.
+void session::join_without_server() {
+    std::uint32_t random[1] = {};
+    RAND_bytes(reinterpret_cast<unsigned char*>(random), sizeof random);
+    serve(
+        owner_.find_profile(*pool_, login_->startup_parameters()),
+        {.process_id = static_cast<std::uint32_t>(id_ & 0x7fffffffU), .secret = random[0]}
+    );
 }
 
 /// The server has taken the startup parameters: what it reports now goes to the client.
@@ -544,20 +551,17 @@ void session::carry_out_command() {
     if (!relay_->has_new_command()) {
         return;
     }
-    owner_.carry_out(
-        relay_->take_command(),
-        [&owner = owner_, id = id_](command_reply reply) {
-            auto* const self = owner.find_session(id);
-            if (self == nullptr || self->phase_ != phase::serving) {
-                return;
-            }
-            self->relay_->command_done(std::move(reply), owner.to_server, owner.to_client);
-            if (self->flush()) {
-                self->note_activity();
-                self->resume();
-            }
+    owner_.carry_out(relay_->take_command(), [&owner = owner_, id = id_](command_reply reply) {
+        auto* const self = owner.find_session(id);
+        if (self == nullptr || self->phase_ != phase::serving) {
+            return;
         }
-    );
+        self->relay_->command_done(std::move(reply), owner.to_server, owner.to_client);
+        if (self->flush()) {
+            self->note_activity();
+            self->resume();
+        }
+    });
 }
 
 /// A text that would hold the event loop for too long, or its stack would be too small for.
@@ -740,8 +744,8 @@ void session::on_server_events(backend::server_connection& connection, std::uint
     if (!advance_units() || phase_ != phase::serving) {
         return;
     }
-    if (moving_ && has_to_move_ && !relay_->is_blocked()) {
-        try_to_move();
+    if (const auto movable = relay_->take_movable()) {
+        on_move_answer(*movable);
         if (phase_ != phase::serving) {
             return;
         }
@@ -893,6 +897,8 @@ void session::target_may_have_changed() {
         [](void* self) { static_cast<session*>(self)->end_at_old_target(); },
         this
     );
+    must_stay_ = false;
+    ask_to_move();  // one that is idle need not hold the old target
 }
 
 /// A server connection of its own is left for one of the new target, where that can be. True: what
@@ -902,20 +908,30 @@ bool session::try_to_move() {
         moving_.reset();
         return false;
     }
-    if (const auto movable = relay_->take_movable()) {
-        if (*movable) {
-            leave_server();
-        } else if (has_to_move_) {
-            end_at_old_target();
-        }
-        return false;
+    if (std::exchange(must_stay_, false)) {
+        return false;  // it has just been asked
     }
+    return ask_to_move();
+}
+
+/// True: the answer comes, with on_move_answer().
+bool session::ask_to_move() {
     if (!relay_->may_move() || cancels_ > 0 || server_->socket.has_pending()) {
         return false;
     }
     relay_->begin_move(owner_.to_server);
     flush();
     return true;
+}
+
+void session::on_move_answer(bool movable) {
+    if (movable) {
+        leave_server();
+    } else if (has_to_move_) {
+        end_at_old_target();
+    } else {
+        must_stay_ = true;  // for the statement that waits
+    }
 }
 
 void session::leave_server() {
@@ -931,9 +947,7 @@ void session::end_at_old_target() {
         return;
     }
     // An idle session that could go is told to; what keeps it is asked for first.
-    if (!std::exchange(has_to_move_, true) && relay_->may_move()) {
-        relay_->begin_move(owner_.to_server);
-        flush();
+    if (!std::exchange(has_to_move_, true) && ask_to_move()) {
         return;
     }
     wire::report why{
@@ -941,8 +955,9 @@ void session::end_at_old_target() {
         .sqlstate = std::string{wire::sqlstate::admin_shutdown},
         .message = "terminating connection to the old target of connection \"" +
                    server_->target().connection->name + "\"",
-        .detail = "The connection was altered, and what ran on the old target did not end within "
-                  "drain_timeout.",
+        .detail =
+            "The connection was altered, and what ran on the old target did not end within "
+            "drain_timeout.",
         .hint = {}};
     log::info(
         "ended at the old target",

@@ -88,6 +88,8 @@ private:
     // Login.
     void on_login_bytes(std::string_view bytes);
     void join();
+    bool knows_profile();
+    void join_without_server();
     void on_joined();
     void serve(rewrite::parameter_set_ptr reported, wire::backend_key_data key);
 
@@ -97,6 +99,8 @@ private:
     bool acquire();
     bool advance_units();
     bool try_to_move();
+    bool ask_to_move();
+    void on_move_answer(bool movable);
     void leave_server();
     void end_at_old_target();
     void ask_for_verdict();
@@ -153,6 +157,7 @@ private:
     /// The server connection leads to a target of yesterday: until when it may. Null: it does not.
     std::unique_ptr<backend::timer> moving_;
     bool has_to_move_ = false;  // that time is over
+    bool must_stay_ = false;    // for one more statement: it carries what cannot move
     bool has_timeouts_ = false;
 };
 

@@ -45,6 +45,11 @@ void session::query_wait_tick() {
     const auto& group = pool_->pool->group();
     const auto& route = *pool_->route;
     const bool down = group.is_down();
+    if (down && phase_ == phase::joining && knows_profile()) {
+        pool_->pool->cancel_wait(std::exchange(ticket_, 0));
+        join_without_server();
+        return;
+    }
     if (down && !wait_noticed_ && waited >= hold_notice_after && phase_ == phase::serving &&
         !relay_->is_mid_message()) {
         wait_noticed_ = true;

@@ -170,7 +170,8 @@ std::vector<command_column> columns_of(const parser::command& command) {
 std::optional<command_reply> show(
     const parser::command& command, const catalog::connection_snapshot& known
 ) {
-    if (const auto* const name = name_in(command); name != nullptr && known.find(*name) == nullptr) {
+    if (const auto* const name = name_in(command);
+        name != nullptr && known.find(*name) == nullptr) {
         return missing(*name);
     }
     command_reply reply;

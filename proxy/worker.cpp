@@ -335,9 +335,7 @@ void worker::on_adopted(backend::server_connection& connection) {
     }
 }
 
-void worker::on_outcome(
-    const backend::server_target& target, const backend::connect_failure* why
-) {
+void worker::on_outcome(const backend::server_target& target, const backend::connect_failure* why) {
     const auto& name = target.connection->name;
     const auto known = runtime_->config().connections.find(name);
     if (known == runtime_->config().connections.end() || *known->second != *target.connection) {

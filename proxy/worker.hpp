@@ -161,9 +161,8 @@ public:
 
     bool on_idle_bytes(backend::server_connection& connection, std::string_view bytes) override;
     void on_adopted(backend::server_connection& connection) override;
-    void on_outcome(
-        const backend::server_target& target, const backend::connect_failure* why
-    ) override;
+    void on_outcome(const backend::server_target& target, const backend::connect_failure* why)
+        override;
 
     outbox to_client;  // lent to the session whose event is being served
     outbox to_server;
@@ -200,6 +199,7 @@ private:
     backend::io_context io_;
     relay_environment environment_;
     std::unordered_map<std::string, std::shared_ptr<database_watch>> watches_;  // by database
+
     /// What was told of connections last, by name, so that a storm of logins costs nothing more.
     struct told_outcome {
         std::shared_ptr<const catalog::postgres_connection> of;

@@ -3,8 +3,8 @@
 #include "wire/bytes.hpp"
 
 #include <algorithm>
-#include <sstream>
 #include <cctype>
+#include <sstream>
 
 namespace signalbox::rewrite {
 namespace {
@@ -229,7 +229,8 @@ std::string inspection_sql(const std::vector<std::string>& custom, std::string_v
 }
 
 std::string prepared_statements_sql() {
-    return "SELECT 'carried', p.name, pg_catalog.array_to_string(p.parameter_types::pg_catalog.oid[],"
+    return "SELECT 'carried', p.name, "
+           "pg_catalog.array_to_string(p.parameter_types::pg_catalog.oid[],"
            " ' ') OPERATOR(pg_catalog.||) pg_catalog.chr(10) OPERATOR(pg_catalog.||) p.statement"
            " FROM pg_catalog.pg_prepared_statements p WHERE NOT p.from_sql";
 }

@@ -77,8 +77,8 @@ std::string restore_startup_sql(const parameter_set& startup, std::string_view t
 /// connection logged in as.
 std::string inspection_sql(const std::vector<std::string>& custom, std::string_view user);
 
-/// SQL that lists the statements that the protocol has prepared, one row ('carried', name, text) each:
-/// the text is `OIDs, separated by blanks` NEWLINE `SQL`.
+/// SQL that lists the statements that the protocol has prepared, one row ('carried', name, text)
+/// each: the text is `OIDs, separated by blanks` NEWLINE `SQL`.
 std::string prepared_statements_sql();
 
 /// A prepared statement that is taken to another server.

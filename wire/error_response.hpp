@@ -77,9 +77,9 @@ result<report_view> parse_report(bytes_view body) noexcept;
 /// What is different when a report is sent on. Empty: as it was.
 struct report_edit {
     std::string_view severity;
-    std::string_view from;           // in the message text, the first one …
-    std::string_view to;             // … becomes this
-    std::size_t position = 0;        // takes the place of the error's, where that has one; 0 = stays
+    std::string_view from;     // in the message text, the first one …
+    std::string_view to;       // … becomes this
+    std::size_t position = 0;  // takes the place of the error's, where that has one; 0 = stays
 };
 
 /// The whole message again, edited.
