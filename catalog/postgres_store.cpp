@@ -448,8 +448,27 @@ void postgres_store::truncate_history(std::size_t per_connection) {
     begin(begin_writing);
     sql_transaction transaction{*main_};
     if (cut_history(*main_, per_connection) > 0) {
-        finish(transaction, read_version(*main_), true);
+        finish(transaction, read_versions(*main_).connections, true);
     }
+}
+
+stored_notices postgres_store::load_notices(std::optional<std::uint64_t> since) {
+    begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    sql_transaction transaction{*main_};
+    stored_notices notices = read_notices(*main_, since);
+    transaction.commit();
+    reads_notices_ = true;
+    seen_notices_ = notices.version;
+    return notices;
+}
+
+std::uint64_t postgres_store::commit_notices(const notice_changes& changes, std::uint64_t seen) {
+    begin(begin_writing);
+    sql_transaction transaction{*main_};
+    const std::uint64_t version = write_notices(*main_, changes, seen);
+    tell_and_commit(transaction, version);
+    seen_notices_ = version;  // the caller had all that was before it
+    return version;
 }
 
 bool postgres_store::is_leader() {
@@ -562,13 +581,17 @@ void postgres_store::begin(std::string_view how) {
     }
 }
 
-/// Tells the others, and commits. The caller's memory has its own change already; it is as new as
-/// the store only if nobody else wrote since its last load().
+void postgres_store::tell_and_commit(sql_transaction& transaction, std::uint64_t version) {
+    main_->execute("SELECT pg_notify('signalbox_store', $1)", {std::to_string(version)});
+    transaction.commit();
+}
+
+/// The caller's memory has its own change already; it is as new as the store only if nobody else
+/// wrote since its last load().
 void postgres_store::finish(
     sql_transaction& transaction, std::uint64_t version, bool is_all_written
 ) {
-    main_->execute("SELECT pg_notify('signalbox_store', $1)", {std::to_string(version)});
-    transaction.commit();
+    tell_and_commit(transaction, version);
     if (is_all_written && seen_ + 1 == version) {
         seen_ = version;
     } else {
@@ -628,19 +651,24 @@ void postgres_store::lose_lead() noexcept {
 /// At most one question per `version_interval`, unless a notification came. Without a store there
 /// is no news, however old the caller's memory is: it could not load.
 bool postgres_store::has_news() {
+    news_ = {};
     try {
         const bool is_notified = main_->is_open() && main_->has_notification();
         if (is_notified || steady::now() >= next_version_check_) {
             next_version_check_ = steady::now() + version_interval;
             main_->set_deadline(call_time);
             open();
-            must_load_ = must_load_ || read_version(*main_) != seen_;
+            const store_versions found = read_versions(*main_);
+            must_load_ = must_load_ || found.connections != seen_;
+            news_.notices = reads_notices_ && found.notices != seen_notices_;
             next_version_check_ = steady::now() + version_interval;
         }
     } catch (const store_error&) {
         next_version_check_ = steady::now() + version_interval;
     }
-    return must_load_ && main_->is_open() && steady::now() >= next_news_;
+    news_.connections = must_load_ && main_->is_open() && steady::now() >= next_news_;
+    news_.notices = news_.notices && main_->is_open();
+    return news_.connections || news_.notices;
 }
 
 }  // namespace signalbox::catalog

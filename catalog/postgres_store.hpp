@@ -40,8 +40,13 @@ public:
     ) override;
     void append(const std::vector<status_event>& events) override;
     void truncate_history(std::size_t per_connection) override;
+    stored_notices load_notices(std::optional<std::uint64_t> since) override;
+    std::uint64_t commit_notices(const notice_changes& changes, std::uint64_t seen) override;
     bool is_leader() override;
     bool wait_for_change(std::chrono::milliseconds timeout) override;
+
+    [[nodiscard]] store_news news() const noexcept override { return news_; }
+
     void interrupt() noexcept override;
 
 private:
@@ -51,6 +56,7 @@ private:
 
     void open();
     void begin(std::string_view how);
+    void tell_and_commit(sql_transaction& transaction, std::uint64_t version);
     void finish(sql_transaction& transaction, std::uint64_t version, bool is_all_written);
     void migrate();
     void take_lead();
@@ -63,6 +69,9 @@ private:
     std::unique_ptr<session> lead_;     // holds the lock, or asks for it
     std::uint64_t seen_ = 0;            // the version in the caller's memory
     bool must_load_ = true;             // there is a newer one, or something in between was missed
+    bool reads_notices_ = false;
+    std::uint64_t seen_notices_ = 0;    // once they were read
+    store_news news_;
     std::optional<std::string> epoch_;  // of a leader
     clock::time_point lead_checked_ = clock::time_point::min();
     clock::time_point next_lead_attempt_ = clock::time_point::min();

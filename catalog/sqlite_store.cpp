@@ -266,6 +266,20 @@ void sqlite_store::truncate_history(std::size_t per_connection) {
     }
 }
 
+stored_notices sqlite_store::load_notices(std::optional<std::uint64_t> since) {
+    sql_transaction transaction{*database_, "BEGIN"};
+    stored_notices notices = read_notices(*database_, since);
+    transaction.commit();
+    return notices;
+}
+
+std::uint64_t sqlite_store::commit_notices(const notice_changes& changes, std::uint64_t seen) {
+    sql_transaction transaction{*database_, "BEGIN IMMEDIATE"};
+    const std::uint64_t version = write_notices(*database_, changes, seen);
+    transaction.commit();
+    return version;
+}
+
 bool sqlite_store::wait_for_change(std::chrono::milliseconds timeout) {
     // Who has just failed to load waits before the next try.
     if (must_load_ && !is_load_failing_) {

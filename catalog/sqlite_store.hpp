@@ -32,11 +32,19 @@ public:
     void append(const std::vector<status_event>& events) override;
     void truncate_history(std::size_t per_connection) override;
 
+    stored_notices load_notices(std::optional<std::uint64_t> since) override;
+    std::uint64_t commit_notices(const notice_changes& changes, std::uint64_t seen) override;
+
     /// There is nobody else.
     bool is_leader() override { return true; }
 
     /// Nobody else changes anything; it only waits, unless append() passed over an event.
     bool wait_for_change(std::chrono::milliseconds timeout) override;
+
+    [[nodiscard]] store_news news() const noexcept override {
+        return {.connections = must_load_, .notices = false};
+    }
+
     void interrupt() noexcept override;
 
 private:

@@ -1,4 +1,4 @@
-// What is kept of connections and their statuses, and where.
+// What is kept of connections, their statuses, and notices; and where.
 //
 // A store is a plain recorder: it checks nothing but versions. All calls block and come from one
 // thread, the catalog's own; errors are exceptions of the types below.
@@ -6,8 +6,12 @@
 //   load()      everything, at start and after another Signalbox changed something
 //   commit()    one change of one or more connections, whole or not at all, durable on return
 //   append()    status events; the leader's only
+//
+// Notices have calls and a version of their own: notice_store.hpp.
 #pragma once
 
+#include "catalog/notice_store.hpp"
+#include "catalog/timestamps.hpp"
 #include "parser/commands.hpp"
 
 #include <chrono>
@@ -25,9 +29,6 @@ namespace signalbox::catalog {
 using parser::connection_type;
 using parser::option_value;
 using parser::secret_name;
-
-/// Wall-clock time, microseconds since 1970 in UTC: what a timestamptz holds.
-using timestamp = std::chrono::sys_time<std::chrono::microseconds>;
 
 /// By canonical option name (`SSL MODE`).
 using option_map = std::map<std::string, option_value, std::less<>>;
@@ -80,19 +81,21 @@ public:
     using std::runtime_error::runtime_error;
 };
 
-/// A `before` (its generation or name) is not what the store has, or a new name is taken: 40001.
+/// A `before` (its generation or name) is not what the store has, or a new name is taken, or there
+/// is a newer version of the notices: 40001.
 class concurrent_change : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
 };
 
-class store {
-public:
-    store() = default;
-    virtual ~store() = default;
-    store(const store&) = delete;
-    store& operator=(const store&) = delete;
+/// What others have changed.
+struct store_news {
+    bool connections = false;  // load()
+    bool notices = false;      // load_notices()
+};
 
+class store : public notice_store {
+public:
     virtual stored_catalog load() = 0;
 
     /// `events` are written with the change (`deleted` of a dropped connection). Returns the
@@ -114,10 +117,14 @@ public:
     /// has a load() to do before it writes: wait_for_change() is true at once.
     virtual bool is_leader() = 0;
 
-    /// Waits up to `timeout` for a change made by another Signalbox; true: load() again. Returns
-    /// early, with false, after interrupt(), also one that came before. Never throws: a store that
-    /// is away has no news.
+    /// Waits up to `timeout` for a change made by another Signalbox; true: load() again, or
+    /// load_notices(), as news() says. Notices are news to who has loaded them once. Returns early,
+    /// with false, after interrupt(), also one that came before. Never throws: a store that is away
+    /// has no news.
     virtual bool wait_for_change(std::chrono::milliseconds timeout) = 0;
+
+    /// What the last wait_for_change() has found.
+    [[nodiscard]] virtual store_news news() const noexcept = 0;
 
     /// From any thread.
     virtual void interrupt() noexcept = 0;

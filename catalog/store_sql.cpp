@@ -1,7 +1,9 @@
 #include "catalog/store_sql.hpp"
 
 #include "catalog/option_json.hpp"
+#include "catalog/utf8.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <span>
@@ -43,7 +45,60 @@ constexpr std::array first_schema{
     std::string_view{"INSERT INTO schema_version VALUES (0)"},
 };
 
-constexpr std::array<std::span<const std::string_view>, 1> migrations{first_schema};
+constexpr std::array notices_schema{
+    std::string_view{"ALTER TABLE store_state ADD COLUMN notice_version bigint NOT NULL DEFAULT 0"},
+    std::string_view{"ALTER TABLE store_state ADD COLUMN last_object bigint NOT NULL DEFAULT 0"},
+    std::string_view{R"(CREATE TABLE objects (
+  id text NOT NULL PRIMARY KEY,
+  oid bigint NOT NULL,
+  connection_id text NOT NULL,
+  database_name text NOT NULL,
+  schema_name text NOT NULL,
+  name text NOT NULL,
+  type text NOT NULL,
+  owner text NOT NULL,
+  version bigint NOT NULL))"},
+    std::string_view{R"(CREATE TABLE notices (
+  fingerprint text NOT NULL PRIMARY KEY,
+  connection_id text NOT NULL,
+  database_name text NOT NULL,
+  notice_type text NOT NULL,
+  message text NOT NULL,
+  hint text NOT NULL,
+  action text NOT NULL,
+  redacted_message text,
+  redacted_hint text,
+  redacted_action text,
+  action_type text NOT NULL,
+  object_id text NOT NULL,
+  dependency_ids text NOT NULL,
+  created_at bigint NOT NULL,
+  updated_at bigint NOT NULL,
+  status text NOT NULL CHECK (status IN ('new', 'resolved')),
+  version bigint NOT NULL))"},
+    std::string_view{R"(CREATE TABLE ignored_notices (
+  fingerprint text NOT NULL PRIMARY KEY,
+  ignored_by text NOT NULL,
+  ignored_at bigint NOT NULL,
+  last_seen_at bigint NOT NULL,
+  version bigint NOT NULL))"},
+    std::string_view{R"(CREATE TABLE notice_removals (
+  kind text NOT NULL CHECK (kind IN ('object', 'notice', 'ignored')),
+  key text NOT NULL,
+  version bigint NOT NULL))"},
+    std::string_view{"CREATE INDEX objects_by_version ON objects (version)"},
+    std::string_view{"CREATE INDEX notices_by_version ON notices (version)"},
+    std::string_view{"CREATE INDEX notice_removals_by_version ON notice_removals (version)"},
+};
+
+constexpr std::array<std::span<const std::string_view>, 2> migrations{first_schema, notices_schema};
+
+/// For how many changes it is kept what they took away; who is further behind loads everything.
+constexpr std::uint64_t removals_kept = 1'000;
+
+/// Of one statement. Both stores take more parameters than these rows have; with many, SQLite gets
+/// slow at finding their names.
+constexpr std::size_t rows_per_statement = 32;
 
 constexpr std::string_view insert_connection = R"(
 INSERT INTO connections
@@ -135,59 +190,10 @@ connection_type type_of(const sql_row& row, std::size_t column) {
     throw store_error{"the store holds a connection of unknown type \"" + text + "\""};
 }
 
-/// How many bytes the well-formed character at the beginning has; 0 = there is none. NUL counts as
-/// malformed, since neither store can keep it.
-/// Source    the Unicode standard, table 3-7
-std::size_t utf8_character(std::string_view text) {
-    const auto byte = [&](std::size_t i) {
-        return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-    };
-    const auto follows = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xbf) {
-        return byte(i) >= low && byte(i) <= high;
-    };
-    const unsigned first = byte(0);
-    if (first < 0x80) {
-        return first == 0 ? 0 : 1;
-    }
-    if (first >= 0xc2 && first <= 0xdf) {
-        return follows(1) ? 2 : 0;
-    }
-    if (first >= 0xe0 && first <= 0xef) {
-        const unsigned low = first == 0xe0 ? 0xa0 : 0x80;
-        const unsigned high = first == 0xed ? 0x9f : 0xbf;
-        return follows(1, low, high) && follows(2) ? 3 : 0;
-    }
-    if (first >= 0xf0 && first <= 0xf4) {
-        const unsigned low = first == 0xf0 ? 0x90 : 0x80;
-        const unsigned high = first == 0xf4 ? 0x8f : 0xbf;
-        return follows(1, low, high) && follows(2) && follows(3) ? 4 : 0;
-    }
-    return 0;
-}
-
-/// A server's own words come in its own encoding; one of them must not hold up all other events.
-std::string made_utf8(std::string_view text) {
-    std::string out;
-    while (!text.empty()) {
-        const std::size_t size = utf8_character(text);
-        if (size == 0) {
-            out += "\xef\xbf\xbd";  // U+FFFD
-        } else {
-            out += text.substr(0, size);
-        }
-        text.remove_prefix(size == 0 ? 1 : size);
-    }
-    return out;
-}
-
 /// What is stored malformed could never be read again.
 void require_utf8(std::string_view text) {
-    while (!text.empty()) {
-        const std::size_t size = utf8_character(text);
-        if (size == 0) {
-            throw store_error{"the store keeps text in UTF-8, and this is none"};
-        }
-        text.remove_prefix(size);
+    if (!is_utf8(text)) {
+        throw store_error{"the store keeps text in UTF-8, and this is none"};
     }
 }
 
@@ -272,6 +278,254 @@ std::size_t insert_events(sql_connection& connection, const std::vector<status_e
     return count;
 }
 
+// ---- notices
+
+/// `oN` joined by commas.
+std::string joined(const std::vector<std::string>& ids) {
+    std::string out;
+    for (const std::string& id : ids) {
+        out += (out.empty() ? "" : ",") + id;
+    }
+    return out;
+}
+
+std::vector<std::string> split_ids(std::string_view text) {
+    std::vector<std::string> out;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find(','), text.size());
+        out.emplace_back(text.substr(0, end));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return out;
+}
+
+/// A table's columns; the first is its key, and `version`, the last, is not named.
+struct notice_table {
+    std::string_view name;
+    std::string_view kind;  // in notice_removals
+    std::span<const std::string_view> columns;
+};
+
+constexpr std::array<std::string_view, 8> object_columns{
+    "id", "oid", "connection_id", "database_name", "schema_name", "name", "type", "owner"};
+constexpr std::array<std::string_view, 16> notice_columns{
+    "fingerprint",
+    "connection_id",
+    "database_name",
+    "notice_type",
+    "message",
+    "hint",
+    "action",
+    "redacted_message",
+    "redacted_hint",
+    "redacted_action",
+    "action_type",
+    "object_id",
+    "dependency_ids",
+    "created_at",
+    "updated_at",
+    "status"};
+constexpr std::array<std::string_view, 4> ignored_columns{
+    "fingerprint", "ignored_by", "ignored_at", "last_seen_at"};
+
+constexpr notice_table object_table{"objects", "object", object_columns};
+constexpr notice_table notices_table{"notices", "notice", notice_columns};
+constexpr notice_table ignored_table{"ignored_notices", "ignored", ignored_columns};
+
+std::vector<sql_value> values_of(const stored_object& object) {
+    return {
+        object.id,
+        std::to_string(object.oid),
+        object.connection_id,
+        object.database,
+        object.schema,
+        object.name,
+        object.type,
+        object.owner};
+}
+
+std::vector<sql_value> values_of(const stored_notice& notice) {
+    return {
+        notice.fingerprint,
+        notice.connection_id,
+        notice.database,
+        notice.type,
+        notice.message,
+        notice.hint,
+        notice.action,
+        notice.redacted_message,
+        notice.redacted_hint,
+        notice.redacted_action,
+        notice.action_type,
+        notice.object_id,
+        joined(notice.dependency_ids),
+        to_text(notice.created_at),
+        to_text(notice.updated_at),
+        std::string{notice.is_resolved ? "resolved" : "new"}};
+}
+
+std::vector<sql_value> values_of(const ignored_notice& ignored) {
+    return {
+        ignored.fingerprint,
+        ignored.ignored_by,
+        to_text(ignored.ignored_at),
+        to_text(ignored.last_seen_at)};
+}
+
+stored_object object_of(const sql_row& row) {
+    return {
+        .id = text_of(row, 0),
+        .oid = number_of<std::uint32_t>(row, 1),
+        .connection_id = text_of(row, 2),
+        .database = text_of(row, 3),
+        .schema = text_of(row, 4),
+        .name = text_of(row, 5),
+        .type = text_of(row, 6),
+        .owner = text_of(row, 7)};
+}
+
+stored_notice notice_of(const sql_row& row) {
+    return {
+        .fingerprint = text_of(row, 0),
+        .connection_id = text_of(row, 1),
+        .database = text_of(row, 2),
+        .type = text_of(row, 3),
+        .message = text_of(row, 4),
+        .hint = text_of(row, 5),
+        .action = text_of(row, 6),
+        .redacted_message = row.at(7),
+        .redacted_hint = row.at(8),
+        .redacted_action = row.at(9),
+        .action_type = text_of(row, 10),
+        .object_id = text_of(row, 11),
+        .dependency_ids = split_ids(text_of(row, 12)),
+        .created_at = time_of(row, 13),
+        .updated_at = time_of(row, 14),
+        .is_resolved = text_of(row, 15) == "resolved"};
+}
+
+ignored_notice ignored_of(const sql_row& row) {
+    return {
+        .fingerprint = text_of(row, 0),
+        .ignored_by = text_of(row, 1),
+        .ignored_at = time_of(row, 2),
+        .last_seen_at = time_of(row, 3)};
+}
+
+std::string joined_columns(const notice_table& table) {
+    std::string out;
+    for (const std::string_view column : table.columns) {
+        out += (out.empty() ? "" : ", ") + std::string{column};
+    }
+    return out;
+}
+
+/// `($1, $2), ($3, $4)`.
+std::string placeholders(std::size_t rows, std::size_t columns) {
+    std::string out;
+    std::size_t number = 0;
+    for (std::size_t row = 0; row < rows; ++row) {
+        out += row == 0 ? "(" : ", (";
+        for (std::size_t column = 0; column < columns; ++column) {
+            out += (column == 0 ? "$" : ", $") + std::to_string(++number);
+        }
+        out += ')';
+    }
+    return out;
+}
+
+template <typename Row>
+void put_rows(
+    sql_connection& connection,
+    const notice_table& table,
+    const std::vector<Row>& all,
+    const std::string& version
+) {
+    std::string replaced = "version = excluded.version";
+    for (const std::string_view column : table.columns.subspan(1)) {
+        replaced += ", " + std::string{column} + " = excluded." + std::string{column};
+    }
+    const std::string begin = "INSERT INTO " + std::string{table.name} + " (" +
+                              joined_columns(table) + ", version) VALUES ";
+    const std::string end =
+        " ON CONFLICT (" + std::string{table.columns.front()} + ") DO UPDATE SET " + replaced;
+    for (std::size_t done = 0; done < all.size();) {
+        const std::size_t count = std::min(rows_per_statement, all.size() - done);
+        std::vector<sql_value> parameters;
+        for (const Row& each : std::span{all}.subspan(done, count)) {
+            for (sql_value& value : values_of(each)) {
+                if (value) {
+                    require_utf8(*value);
+                }
+                parameters.push_back(std::move(value));
+            }
+            parameters.emplace_back(version);
+        }
+        connection.execute(begin + placeholders(count, table.columns.size() + 1) + end, parameters);
+        done += count;
+    }
+}
+
+void remove_rows(
+    sql_connection& connection,
+    const notice_table& table,
+    const std::vector<std::string>& keys,
+    const std::string& version
+) {
+    for (std::size_t done = 0; done < keys.size();) {
+        const std::size_t count = std::min(rows_per_statement, keys.size() - done);
+        std::vector<sql_value> deleted;
+        std::vector<sql_value> noted;
+        for (const std::string& key : std::span{keys}.subspan(done, count)) {
+            deleted.emplace_back(key);
+            noted.emplace_back(std::string{table.kind});
+            noted.emplace_back(key);
+            noted.emplace_back(version);
+        }
+        connection.execute(
+            "DELETE FROM " + std::string{table.name} + " WHERE " +
+                std::string{table.columns.front()} + " IN " + placeholders(1, count),
+            deleted
+        );
+        connection.execute(
+            "INSERT INTO notice_removals (kind, key, version) VALUES " + placeholders(count, 3),
+            noted
+        );
+        done += count;
+    }
+}
+
+template <typename Row>
+std::vector<Row> rows_after(
+    sql_connection& connection,
+    const notice_table& table,
+    const std::string& version,
+    Row (*read)(const sql_row&)
+) {
+    std::vector<Row> out;
+    for (const sql_row& row : connection.execute(
+             "SELECT " + joined_columns(table) + " FROM " + std::string{table.name} +
+                 " WHERE version > $1",
+             {version}
+         )) {
+        out.push_back(read(row));
+    }
+    return out;
+}
+
+std::vector<std::string> removed_after(
+    sql_connection& connection, const notice_table& table, const std::string& version
+) {
+    std::vector<std::string> out;
+    for (const sql_row& row : connection.execute(
+             "SELECT DISTINCT key FROM notice_removals WHERE kind = $1 AND version > $2",
+             {std::string{table.kind}, version}
+         )) {
+        out.push_back(text_of(row, 0));
+    }
+    return out;
+}
+
 }  // namespace
 
 sql_transaction::sql_transaction(sql_connection& connection, std::string_view begin)
@@ -323,16 +577,17 @@ void migrate_schema(sql_connection& connection, std::uint64_t version) {
     connection.execute("UPDATE schema_version SET version = $1", {std::to_string(version)});
 }
 
-std::uint64_t read_version(sql_connection& connection) {
-    const auto rows = connection.execute("SELECT version FROM store_state");
+store_versions read_versions(sql_connection& connection) {
+    const auto rows = connection.execute("SELECT version, notice_version FROM store_state");
     if (rows.size() != 1) {
         throw store_error{"the store's store_state must have one row"};
     }
-    return number_of(rows.front(), 0);
+    return {.connections = number_of(rows.front(), 0), .notices = number_of(rows.front(), 1)};
 }
 
 stored_catalog read_catalog(sql_connection& connection) {
-    stored_catalog catalog{.connections = {}, .history = {}, .version = read_version(connection)};
+    stored_catalog catalog{
+        .connections = {}, .history = {}, .version = read_versions(connection).connections};
     for (const sql_row& row : connection.execute(
              "SELECT id, name, type, is_from_file, owner, overrides, generation, created_at,"
              " altered_at FROM connections ORDER BY number"
@@ -422,6 +677,59 @@ std::optional<written_events> write_events(
     }
     return written_events{
         .version = number_of(state.front(), 0), .count = insert_events(connection, events)};
+}
+
+stored_notices read_notices(sql_connection& connection, std::optional<std::uint64_t> since) {
+    const auto state = connection.execute("SELECT notice_version, last_object FROM store_state");
+    if (state.size() != 1) {
+        throw store_error{"the store's store_state must have one row"};
+    }
+    stored_notices out{.is_whole = true, .changes = {}, .version = number_of(state.front(), 0)};
+    // A version that is yet to come is another store's: this one was put back from a copy.
+    out.is_whole = !since || *since > out.version || out.version - *since > removals_kept;
+    const std::string after = out.is_whole ? "-1" : std::to_string(*since);
+    notice_changes& changes = out.changes;
+    changes.last_object = number_of(state.front(), 1);
+    if (!out.is_whole) {
+        if (*since == out.version) {
+            return out;
+        }
+        changes.removed_objects = removed_after(connection, object_table, after);
+        changes.removed_notices = removed_after(connection, notices_table, after);
+        changes.removed_ignored = removed_after(connection, ignored_table, after);
+    }
+    changes.objects = rows_after(connection, object_table, after, object_of);
+    changes.notices = rows_after(connection, notices_table, after, notice_of);
+    changes.ignored = rows_after(connection, ignored_table, after, ignored_of);
+    return out;
+}
+
+std::uint64_t write_notices(
+    sql_connection& connection, const notice_changes& changes, std::uint64_t seen
+) {
+    const auto state = connection.execute(
+        "UPDATE store_state SET notice_version = notice_version + 1, last_object = $1"
+        " WHERE notice_version = $2 RETURNING notice_version",
+        {std::to_string(changes.last_object), std::to_string(seen)}
+    );
+    if (state.empty()) {
+        throw concurrent_change{"the notices were changed concurrently"};
+    }
+    const std::uint64_t version = number_of(state.front(), 0);
+    const std::string text = std::to_string(version);
+    remove_rows(connection, object_table, changes.removed_objects, text);
+    remove_rows(connection, notices_table, changes.removed_notices, text);
+    remove_rows(connection, ignored_table, changes.removed_ignored, text);
+    put_rows(connection, object_table, changes.objects, text);
+    put_rows(connection, notices_table, changes.notices, text);
+    put_rows(connection, ignored_table, changes.ignored, text);
+    if (version > removals_kept) {
+        connection.execute(
+            "DELETE FROM notice_removals WHERE version <= $1",
+            {std::to_string(version - removals_kept)}
+        );
+    }
+    return version;
 }
 
 std::size_t cut_history(sql_connection& connection, std::size_t per_connection) {

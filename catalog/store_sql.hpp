@@ -5,11 +5,15 @@
 // one row of store_state first: that serialises the writers of a shared store, so that a statement
 // behind it sees all that was written before.
 //
-//   store_state                 version    grows with every write
+//   store_state                 version    grows with every write that is not about notices
 //                               last_connection  the number of the last id given
 //                               leader_epoch     whose turn it is to append; see postgres_store.cpp
+//                               notice_version   grows with every write about notices
+//                               last_object      the number of the last object's id given
 //   connections                 stored_connection; overrides as in option_json.hpp
 //   connection_status_history   status_event; `number` is the order of writing
+//   objects, notices, ignored_notices    as in notice_store.hpp; `version`: of its last change
+//   notice_removals             what was taken out of these three, by the latest changes
 //   schema_version              which migrations were applied
 //
 // Points in time are microseconds since 1970, flags 0 and 1: what both have in common.
@@ -81,8 +85,6 @@ void migrate_schema(sql_connection& connection, std::uint64_t version);
 
 stored_catalog read_catalog(sql_connection& connection);
 
-std::uint64_t read_version(sql_connection& connection);
-
 struct written_changes {
     std::uint64_t version = 0;
     std::vector<stored_connection> afters;
@@ -108,6 +110,20 @@ std::optional<written_events> write_events(
     sql_connection& connection,
     const std::vector<status_event>& events,
     const std::optional<std::string>& epoch
+);
+
+struct store_versions {
+    std::uint64_t connections = 0;
+    std::uint64_t notices = 0;
+};
+
+store_versions read_versions(sql_connection& connection);
+
+stored_notices read_notices(sql_connection& connection, std::optional<std::uint64_t> since);
+
+/// Returns the new version. Throws concurrent_change, and store_error for text that is not UTF-8.
+std::uint64_t write_notices(
+    sql_connection& connection, const notice_changes& changes, std::uint64_t seen
 );
 
 /// How many events were removed.

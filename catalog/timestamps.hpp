@@ -1,12 +1,15 @@
 // Timestamps as PostgreSQL writes them.
 #pragma once
 
-#include "catalog/store.hpp"
-
+#include <chrono>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace signalbox::catalog {
+
+/// Wall-clock time, microseconds since 1970 in UTC: what a timestamptz holds.
+using timestamp = std::chrono::sys_time<std::chrono::microseconds>;
 
 /// Now, in microseconds.
 timestamp current_time();

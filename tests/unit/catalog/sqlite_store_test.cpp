@@ -417,7 +417,7 @@ TEST_CASE("SQLite store: files that will not do") {
         { const sqlite_store made_now{file}; }
         raw(file, "UPDATE schema_version SET version = 99");
         CHECK_THROWS_WITH(
-            sqlite_store{file}, Contains("schema version 99") && Contains("no version after 1")
+            sqlite_store{file}, Contains("schema version 99") && Contains("no version after 2")
         );
         CHECK(raw(file, "SELECT version FROM schema_version") == "99");
     }
