@@ -1,6 +1,7 @@
 #include "catalog/notices.hpp"
 
 #include "catalog/utf8.hpp"
+#include "catalog/wording.hpp"
 
 #include <algorithm>
 #include <array>
@@ -536,12 +537,11 @@ void notice_catalog::reload() {
     is_loaded_ = true;
 }
 
-/// `edit` may run more than once, each time on what is the newest.
+/// `edit` runs on what is the newest, more than once where that has changed meanwhile. Also what
+/// makes no difference here may make one to what another Signalbox has just written.
 void notice_catalog::change(const std::function<void(notice_snapshot&)>& edit) {
-    if (!is_loaded_) {
-        reload();
-    }
     for (int attempt = 1;; ++attempt) {
+        reload();
         const auto before = snapshot();
         auto next = std::make_shared<notice_snapshot>(*before);
         edit(*next);
@@ -558,7 +558,6 @@ void notice_catalog::change(const std::function<void(notice_snapshot&)>& edit) {
                 throw;
             }
         }
-        reload();
     }
 }
 
@@ -670,7 +669,7 @@ command_outcome notice_catalog::execute(const parser::alter_notice& asked, const
     if (!fingerprint) {
         refuse(
             wire::sqlstate::invalid_parameter_value,
-            "invalid notice fingerprint \"" + asked.fingerprint + "\"",
+            "invalid notice fingerprint " + in_quotes(asked.fingerprint),
             {},
             "It is a UUID; SHOW NOTICES ALL lists those that there are."
         );
@@ -679,7 +678,7 @@ command_outcome notice_catalog::execute(const parser::alter_notice& asked, const
     if (status != notice_new && status != notice_resolved && status != notice_ignored) {
         refuse(
             wire::sqlstate::invalid_parameter_value,
-            "invalid notice status \"" + status + "\"",
+            "invalid notice status " + in_quotes(status),
             {},
             "It is one of 'new', 'resolved' and 'ignored'."
         );

@@ -112,8 +112,8 @@ public:
 
     [[nodiscard]] bool is_loaded() const noexcept { return is_loaded_; }
 
-    // These throw store_error where the store is away or always changed by somebody else: nothing
-    // is different then, and the objects are to be examined again.
+    // These throw store_error where the store is away, and concurrent_change where others were
+    // faster each of many times: nothing is different then, and it is to be examined again.
 
     void found(const examination& what);
     /// The objects are gone, and with them the notices that depend on them.

@@ -49,6 +49,9 @@ bool is_utf8(std::string_view text) noexcept {
 }
 
 std::string made_utf8(std::string_view text) {
+    if (is_utf8(text)) {
+        return std::string{text};
+    }
     std::string out;
     while (!text.empty()) {
         const std::size_t size = utf8_character(text);
