@@ -21,7 +21,7 @@ constexpr std::string_view serialization_failure = "40001";
 constexpr std::string_view system_error = "58000";
 
 /// How often a change is begun anew because another Signalbox was faster.
-constexpr int attempts = 10;
+constexpr int attempts = 50;
 
 [[noreturn]] void refuse(
     std::string_view sqlstate, std::string message, std::string detail = {}, std::string hint = {}
