@@ -1,6 +1,7 @@
 #include "parser/pg_query.hpp"
 
 #include "parser/called_functions.hpp"
+#include "parser/query_tree.hpp"
 #include "parser/relation_tree.hpp"
 
 #include <pg_query.h>
@@ -68,6 +69,22 @@ std::optional<relation_names> parsed_relation_names(
         return std::nullopt;
     }
     return relations_in_tree({found->parse_tree.data, found->parse_tree.len}, is_wanted);
+}
+
+std::optional<query> parsed_query(const std::string& sql) {
+    const tree_result found{pg_query_parse_protobuf(sql.c_str())};
+    if (found->error != nullptr) {
+        return std::nullopt;
+    }
+    return query_in_tree({found->parse_tree.data, found->parse_tree.len});
+}
+
+std::optional<std::string> parsed_canonical_form(const std::string& sql) {
+    const tree_result found{pg_query_parse_protobuf(sql.c_str())};
+    if (found->error != nullptr) {
+        return std::nullopt;
+    }
+    return canonical_tree({found->parse_tree.data, found->parse_tree.len});
 }
 
 }  // namespace signalbox::parser

@@ -5,6 +5,7 @@
 // before these functions return.
 #pragma once
 
+#include "parser/query.hpp"
 #include "parser/relation_names.hpp"
 
 #include <functional>
@@ -32,5 +33,11 @@ std::optional<bool> makes_call(const std::string& sql, const call_predicate& is_
 std::optional<relation_names> parsed_relation_names(
     const std::string& sql, const relation_predicate& is_wanted
 );
+
+/// What parse_query() gives. No value: the text does not parse, or is no SELECT.
+std::optional<query> parsed_query(const std::string& sql);
+
+/// What canonical_form() gives. No value: the text does not parse.
+std::optional<std::string> parsed_canonical_form(const std::string& sql);
 
 }  // namespace signalbox::parser
