@@ -99,8 +99,8 @@ struct query_select {
     std::vector<expression> others;  // HAVING, DISTINCT ON, ORDER BY, functions in FROM, VALUES, …
     std::vector<std::size_t> sides;  // of a set operation
     std::optional<expression> limit;
-    bool is_distinct = false;
-    bool is_grouped = false;  // has GROUP BY or HAVING
+    bool is_distinct = false;  // not by DISTINCT ON
+    bool is_grouped = false;   // has GROUP BY or HAVING
     bool is_ordered = false;
     bool is_in_exists = false;
     std::string operation;  // of a set operation: UNION, INTERSECT, EXCEPT

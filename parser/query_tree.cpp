@@ -204,7 +204,8 @@ private:
         } else {
             level.is_grouped = level.is_grouped || name == "having_clause";
             level.is_ordered = level.is_ordered || name == "sort_clause";
-            level.is_distinct = level.is_distinct || name == "distinct_clause";
+            level.is_distinct =
+                level.is_distinct || (name == "distinct_clause" && node.type == nullptr);
             level.others.push_back(read(node, at));
         }
     }

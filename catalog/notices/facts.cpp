@@ -78,9 +78,8 @@ const object_facts* server_facts::find(object_oid oid) const noexcept {
     return at == objects_.end() ? nullptr : &at->second;
 }
 
-const object_facts* server_facts::relation(
-    std::string_view schema, std::string_view name
-) const noexcept {
+const object_facts* server_facts::relation(std::string_view schema, std::string_view name)
+    const noexcept {
     const auto at = relations_.find({std::string{schema}, std::string{name}});
     return at == relations_.end() ? nullptr : find(at->second);
 }

@@ -64,7 +64,7 @@ struct object_facts {
     std::string schema;
     std::string name;
     std::string owner;
-    std::string definition;            // "" for a table
+    std::string definition;             // "" for a table
     std::vector<column_facts> columns;  // of all but indexes, in their order
     std::vector<object_oid> dependencies;
     bool is_examined = false;  // a view or index that belongs to no extension and no parent index
@@ -115,9 +115,8 @@ public:
 
     [[nodiscard]] const object_facts* find(object_oid oid) const noexcept;
     /// A table, view or materialized view.
-    [[nodiscard]] const object_facts* relation(
-        std::string_view schema, std::string_view name
-    ) const noexcept;
+    [[nodiscard]] const object_facts* relation(std::string_view schema, std::string_view name)
+        const noexcept;
     [[nodiscard]] std::vector<const object_facts*> indexes_of(object_oid table) const;
     /// The views and materialized views that read it.
     [[nodiscard]] std::vector<const object_facts*> views_of(object_oid table) const;

@@ -13,9 +13,10 @@ constexpr std::string_view is_ours =
     " AND c.relpersistence OPERATOR(pg_catalog.<>) 't'"
     " AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f,v,m,i,I}'::pg_catalog.\"char\"[])";
 
-/// What views and materialized views read: pg_depend, from their rules to relations.
+/// What views and materialized views read: pg_depend, from their rules to relations, with one row
+/// per column. Not materialized, so that a question about one view looks at its rows only.
 constexpr std::string_view reads =
-    "reads AS (SELECT DISTINCT w.ev_class AS reader, d.refobjid AS used"
+    "reads AS NOT MATERIALIZED (SELECT w.ev_class AS reader, d.refobjid AS used"
     " FROM pg_catalog.pg_rewrite w"
     " JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=)"
     " 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
@@ -54,9 +55,10 @@ std::string related_sql(const std::vector<object_oid>& about) {
                is_asked("i.indexrelid") + ")";
     }
     out += about.empty() ? " WHERE EXISTS" : " AND EXISTS";
-    out += " (SELECT FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=)"
-           " c.relnamespace AND" +
-           std::string{is_ours} + "))\n";
+    out +=
+        " (SELECT FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=)"
+        " c.relnamespace AND" +
+        std::string{is_ours} + "))\n";
     return out;
 }
 
@@ -137,7 +139,7 @@ constexpr std::string_view foreign_keys_sql =
 constexpr std::size_t foreign_key_fields = 5;
 
 constexpr std::string_view dependencies_sql =
-    "SELECT d.reader, d.used FROM reads d"
+    "SELECT DISTINCT d.reader, d.used FROM reads d"
     " JOIN related r ON r.oid OPERATOR(pg_catalog.=) d.reader ORDER BY 1, 2";
 constexpr std::size_t dependency_fields = 2;
 

@@ -39,8 +39,8 @@ using fact_row = std::vector<std::optional<std::string>>;  // text format; no va
 
 class facts_reader {
 public:
-    /// `query` is the position in facts_sql()'s result, in whose order rows have to come. False: the
-    /// row is not one of that query.
+    /// `query` is the position in facts_sql()'s result, in whose order rows have to come. False:
+    /// the row is not one of that query.
     [[nodiscard]] bool add(std::size_t query, const fact_row& row);
 
     /// Parses the definitions: see parser/query.hpp for the stack that it needs.
