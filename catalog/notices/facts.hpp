@@ -79,8 +79,9 @@ struct object_facts {
     object_oid table = 0;
     std::string method;
     std::vector<index_key> keys;
-    std::vector<int> included;  // columns of the table
-    std::string predicate;
+    std::vector<int> included;                                 // columns of the table
+    std::string predicate;                                     // SQL
+    std::shared_ptr<const parser::expression> predicate_tree;  // null if it cannot be read
     bool is_unique = false;
     bool is_primary = false;
     bool is_exclusion = false;

@@ -50,8 +50,10 @@ std::string related_sql(const std::vector<object_oid>& about) {
                " (SELECT t.oid FROM tables t"
                " UNION SELECT i.indexrelid FROM pg_catalog.pg_index i"
                " JOIN tables t ON t.oid OPERATOR(pg_catalog.=) i.indrelid"
+               // Whoever reads the table, but only for an index that can be too wide for it.
                " UNION SELECT r.reader FROM reads r JOIN pg_catalog.pg_index i"
-               " ON i.indrelid OPERATOR(pg_catalog.=) r.used AND " +
+               " ON i.indrelid OPERATOR(pg_catalog.=) r.used AND i.indpred IS NULL"
+               " AND i.indnkeyatts OPERATOR(pg_catalog.>) 1 AND " +
                is_asked("i.indexrelid") + ")";
     }
     out += about.empty() ? " WHERE EXISTS" : " AND EXISTS";
@@ -206,6 +208,11 @@ std::optional<object_kind> kind_of(const std::optional<std::string>& relkind) {
         default:
             return std::nullopt;
     }
+}
+
+std::shared_ptr<const parser::expression> tree_of(const std::string& sql) {
+    auto tree = parser::parse_expression(sql);
+    return tree ? std::make_shared<const parser::expression>(std::move(*tree)) : nullptr;
 }
 
 }  // namespace
@@ -399,12 +406,12 @@ server_facts facts_reader::finish() && {
                 mine.query = std::make_shared<const parser::query>(std::move(*query));
             }
         }
+        if (!object.predicate.empty()) {
+            mine.predicate_tree = tree_of(object.predicate);
+        }
         for (auto& key : mine.keys) {
-            if (key.column != 0) {
-                continue;
-            }
-            if (auto tree = parser::parse_expression(key.expression)) {
-                key.tree = std::make_shared<const parser::expression>(std::move(*tree));
+            if (key.column == 0) {
+                key.tree = tree_of(key.expression);
             }
         }
     }

@@ -68,10 +68,8 @@ std::vector<comparison_with_null::finding> comparison_with_null::examine(
             parser::for_each_expression(*key.tree, visit);
         }
     }
-    if (!object.predicate.empty()) {
-        if (const auto predicate = parser::parse_expression(object.predicate)) {
-            parser::for_each_expression(*predicate, visit);
-        }
+    if (object.predicate_tree != nullptr) {
+        parser::for_each_expression(*object.predicate_tree, visit);
     }
     return out;
 }

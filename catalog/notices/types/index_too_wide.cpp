@@ -95,16 +95,30 @@ constraints constraints_of(const view_reader& view, std::size_t level, std::size
     return found;
 }
 
+/// A literal's column stands in the predicate: it may say the same.
+bool may_be_chosen(const object_facts& table, const object_facts& index, const constraints& c) {
+    bool is_there = false;
+    if (index.predicate_tree != nullptr) {
+        parser::for_each_expression(*index.predicate_tree, [&](const expression& e) {
+            const auto* const column =
+                e.kind == expression_kind::column ? table.column(e.name) : nullptr;
+            is_there = is_there || (column != nullptr && c.literals.contains(column->number));
+        });
+    }
+    return is_there;
+}
+
 /// Whether a search can use all of the literals' columns. Of indexes whose use is not ours to
 /// judge, it says yes.
-bool can_search(const object_facts& index, const constraints& c) {
+bool can_search(const object_facts& table, const object_facts& index, const constraints& c) {
     const auto is_literal_column = [&](int column) { return c.literals.contains(column); };
     columns key;
     for (const auto& k : index.keys) {
         key.insert(k.column);
     }
     if (!index.predicate.empty() || index.method != "btree") {
-        return std::any_of(key.begin(), key.end(), is_literal_column);
+        return std::any_of(key.begin(), key.end(), is_literal_column) ||
+               may_be_chosen(table, index, c);
     }
     if (index.is_unique && std::all_of(key.begin(), key.end(), is_literal_column)) {
         return true;
@@ -145,7 +159,7 @@ const object_facts* too_wide_index(
         if (!index->is_valid) {
             continue;
         }
-        if (can_search(*index, c)) {
+        if (can_search(table, *index, c)) {
             return nullptr;
         }
         if (is_too_wide(*index, c) &&
@@ -220,6 +234,9 @@ std::vector<index_too_wide::finding> index_too_wide::examine(
 ) const {
     std::vector<finding> out;
     const bool is_index = object.kind == object_kind::index;
+    if (is_index && (object.keys.size() < 2 || !object.predicate.empty())) {
+        return {};
+    }
     const auto views =
         is_index ? facts.views_of(object.table) : std::vector<const object_facts*>{&object};
     for (const auto* const view : views) {

@@ -98,8 +98,8 @@ notice_text not_in_nullable::render(const finding& found, redaction mode) const 
     text.message = found.object + " has " + before + " NOT IN a sub-select of column " +
                    found.column + ", which may be NULL";
     text.hint = "One NULL among its rows, and the condition is true for no row at all.";
-    text.action = "Write NOT EXISTS (SELECT FROM " + found.table + " WHERE " + found.name + " = " +
-                  before + "), or add " + found.name + " IS NOT NULL to the sub-select.";
+    text.action = "Add " + found.name + " IS NOT NULL to the sub-select on " + found.table +
+                  ", or write NOT EXISTS instead of NOT IN.";
     return text;
 }
 
