@@ -52,7 +52,7 @@ struct noticed_object {
 };
 
 /// What one notice type has to say of one object.
-struct finding {
+struct found_notice {
     std::string type;
     std::string message;
     std::string hint;    // "" = none
@@ -73,7 +73,7 @@ struct examination {
     std::string database;
     /// The objects that were examined: their other notices go. Nothing: all there are.
     std::optional<std::vector<std::uint32_t>> oids;
-    std::vector<finding> findings;
+    std::vector<found_notice> findings;
     /// What else is known of objects by now; counts for those that notices refer to.
     std::vector<noticed_object> objects;
     /// Something was renamed, if only a column: a finding with another fingerprint may be an old

@@ -3,6 +3,8 @@
 #include "parser/quoting.hpp"
 #include "parser/tree.hpp"
 
+#include <pg_query/pg_query.pb-c.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>

@@ -4,15 +4,19 @@
 #include "parser/commands.hpp"
 #include "proxy/log.hpp"
 #include "proxy/show_commands.hpp"
+#include "proxy/show_notices.hpp"
 
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <set>
 
 namespace signalbox::proxy {
 namespace {
 
 constexpr auto longest_pause = std::chrono::seconds{1};
+/// Between two looks at what was changed past Signalbox.
+constexpr auto reconcile_interval = std::chrono::seconds{30};
 constexpr duration default_connect_timeout = std::chrono::seconds{15};
 
 catalog::store_settings store_settings_of(const configuration& config) {
@@ -37,6 +41,13 @@ wire::report syntax_report(const parser::command_error& error) {
         .hint = {},
         .routine = {},
         .position = error.position};
+}
+
+catalog::notice_reader reader_of(const client_identity& who) {
+    if (who.is_superuser) {
+        return catalog::notice_reader::superuser;
+    }
+    return who.is_support ? catalog::notice_reader::support : catalog::notice_reader::other;
 }
 
 /// Thrown through the catalog: the statement goes on when the connection has been validated.
@@ -77,8 +88,20 @@ connection_service::connection_service(configuration config)
       store_(catalog::open_store(store_settings_of(config_))),
       catalog_(std::make_unique<catalog::connection_catalog>(
           *store_, *this, quota_of(config_), config_.catalog.history_per_connection
-      )) {
+      )),
+      notices_(std::make_unique<catalog::notice_catalog>(
+          *store_,
+          std::chrono::duration_cast<std::chrono::seconds>(config_.catalog.ignored_retention)
+      )),
+      examiner_(
+          [this](examined what) { post([this, what = std::move(what)] { keep_notices(what); }); },
+          [](const std::string& what, const std::string& cause) {
+              log::info(what, {{"cause", cause}});
+          }
+      ) {
     load(config_);
+    keep_ways();
+    reload_notices();
 }
 
 connection_service::~connection_service() {
@@ -92,6 +115,7 @@ void connection_service::stop() {
     }
     store_->interrupt();
     prober_.stop();  // what is being validated fails
+    examiner_.stop();
     if (thread_.joinable()) {
         thread_.join();
     }
@@ -169,7 +193,9 @@ bool connection_service::run_jobs() {
 void connection_service::run() {
     while (run_jobs()) {
         catalog_->maintain();
+        keep_ways();
         check_connections();
+        examine_routes();
         auto wake = clock::now() + longest_pause;
         if (const auto due = catalog_->next_due()) {
             wake = std::min(wake, *due);
@@ -182,10 +208,15 @@ void connection_service::run() {
             std::chrono::milliseconds{1}
         );
         if (store_->wait_for_change(pause)) {
-            try {
-                catalog_->reload();
-            } catch (const catalog::store_error& why) {
-                warn("the catalog's store cannot be read, it is tried again", why.what());
+            if (store_->news().connections) {
+                try {
+                    catalog_->reload();
+                } catch (const catalog::store_error& why) {
+                    warn("the catalog's store cannot be read, it is tried again", why.what());
+                }
+            }
+            if (store_->news().notices) {
+                reload_notices();
             }
         }
     }
@@ -301,32 +332,158 @@ std::string connection_service::describe_status(const std::string& connection) c
            (found->error ? ": " + *found->error : "") + ".";
 }
 
+// ---- notices
+
+void connection_service::reload_notices() {
+    try {
+        notices_->reload();
+    } catch (const catalog::store_error& why) {
+        warn("the notices cannot be read, it is tried again", why.what());
+    }
+}
+
+void connection_service::examine(
+    const std::string& connection,
+    const std::string& database,
+    std::function<void(std::vector<wire::report>)> done
+) {
+    submit_examination(connection, database, false, std::move(done));
+}
+
+/// Who created something waits for its examination, and must not wait for the store.
+void connection_service::keep_ways() {
+    const auto known = snapshot();
+    if (known == ways_of_) {
+        return;
+    }
+    ways_of_ = known;
+    std::map<std::string, examined_database> ways;
+    for (const auto& entry : known->connections) {
+        const auto* const planned = catalog_->find_planned(entry.stored.name);
+        if (entry.stored.id.empty() || planned == nullptr || !planned->postgres) {
+            continue;
+        }
+        try {
+            const auto request = probe_of(*planned);
+            if (request.has_login) {
+                ways.insert_or_assign(
+                    entry.stored.name,
+                    examined_database{
+                        .connection = entry.stored.name,
+                        .connection_id = entry.stored.id,
+                        .database = {},
+                        .target = request.target,
+                        .credentials = request.credentials}
+                );
+            }
+        } catch (const std::exception& why) {  // a certificate that cannot be read
+            log::info("a connection cannot be examined", {{"cause", why.what()}});
+        }
+    }
+    const std::lock_guard lock{mutex_};
+    ways_ = std::move(ways);
+}
+
+void connection_service::submit_examination(
+    const std::string& connection,
+    const std::string& database,
+    bool is_all,
+    std::function<void(std::vector<wire::report>)> done
+) {
+    std::optional<examined_database> where;
+    {
+        const std::lock_guard lock{mutex_};
+        if (const auto way = ways_.find(connection); way != ways_.end()) {
+            where = way->second;
+        }
+    }
+    if (!where) {
+        if (done) {
+            done({});
+        }
+        return;
+    }
+    auto target = std::make_shared<backend::server_target>(*where->target);
+    target->database = database;
+    where->target = std::move(target);
+    where->database = database;
+    examiner_.examine(*std::move(where), is_all, std::move(done));
+}
+
+/// The leader's: every database that a route names, whole at the start, and what has changed behind
+/// everybody's back once in a while.
+void connection_service::examine_routes() {
+    if (!catalog_->is_leader()) {
+        has_examined_ = false;
+        return;
+    }
+    if (has_examined_ && clock::now() < next_reconcile_) {
+        return;
+    }
+    for (const auto& route : config_.routes) {
+        if (!route->is_pattern) {
+            const auto resolved = current()->resolve(route->database);
+            if (resolved && resolved->connection) {
+                submit_examination(
+                    resolved->connection_name, resolved->backend_database, !has_examined_, {}
+                );
+            }
+        }
+    }
+    has_examined_ = true;
+    next_reconcile_ = clock::now() + reconcile_interval;
+    try {
+        notices_->expire_ignored();
+    } catch (const std::exception& why) {
+        log::info("ignored notices cannot be looked through", {{"cause", why.what()}});
+    }
+}
+
+/// Notices of connections that a DROP has taken away.
+void connection_service::forget_dropped(const parser::command& command) {
+    if (!std::holds_alternative<parser::drop_connection>(command)) {
+        return;
+    }
+    const auto known = snapshot();
+    std::set<std::string> gone;
+    for (const auto& [id, object] : notices_->snapshot()->objects) {
+        gone.insert(object->connection_id);
+    }
+    for (const auto& each : known->connections) {
+        gone.erase(each.stored.id);
+    }
+    for (const auto& id : gone) {
+        notices_->forget(id);
+    }
+}
+
+void connection_service::keep_notices(const examined& what) {
+    try {
+        if (!notices_->is_loaded()) {
+            notices_->reload();
+        }
+        if (!what.gone.empty()) {
+            notices_->removed(what.found.connection_id, what.found.database, what.gone);
+        }
+        notices_->found(what.found);
+    } catch (const std::exception& why) {
+        warn("notices cannot be stored", why.what());
+    }
+}
+
 // ---- relations
 
 /// Everybody reads what is known of connections: it holds no secret.
 std::optional<wire::report> connection_service::refusal(
     const rewrite::relation& of, const client_identity& who
 ) const {
-    const bool is_redacted = of.name.ends_with("_redacted");
-    const bool is_about_notices = of.name.find("notices") != std::string_view::npos;
-    if (!is_about_notices || who.is_superuser || (is_redacted && who.is_support)) {
-        return std::nullopt;
-    }
-    const std::string redacted = of.name == "mz_ignored_optimizer_notices" || is_redacted
-                                     ? std::string{}
-                                     : "Users with the role \"support\" may read \"" +
-                                           schemas_.internal + "." + std::string{of.name} +
-                                           "_redacted\".";
-    return wire::report{
-        .severity = "ERROR",
-        .sqlstate = "42501",
-        .message = "permission denied for table " + std::string{of.name},
-        .detail = {},
-        .hint = redacted};
+    return rewrite::is_notice_relation(of) ? rewrite::refuse_reading(of, reader_of(who), schemas_)
+                                           : std::nullopt;
 }
 
 std::string connection_service::rows(const rewrite::relation& of) const {
-    return tables_.rows(of, snapshot());
+    return rewrite::is_notice_relation(of) ? *notice_texts_.json(of, notices_->snapshot())
+                                           : tables_.rows(of, snapshot());
 }
 
 // ---- what the catalog asks for
@@ -420,7 +577,11 @@ std::optional<command_reply> connection_service::answer(const command_request& a
         reply.error = syntax_report(*error);
         return reply;
     }
-    return show(std::get<parser::command>(parsed), *snapshot());
+    const auto& command = std::get<parser::command>(parsed);
+    if (const auto* const notices = std::get_if<parser::show_notices>(&command)) {
+        return show(*notices, *notices_->snapshot(), reader_of(asked.who));
+    }
+    return show(command, *snapshot());
 }
 
 void connection_service::carry_out(command_request asked, std::function<void(command_reply)> done) {
@@ -462,10 +623,12 @@ void connection_service::execute(command_request asked, std::function<void(comma
             done(std::move(reply));
             return;
         }
-        auto outcome = catalog_->execute(
-            std::get<parser::command>(parsed),
-            {.user = asked.who.user, .is_superuser = asked.who.is_superuser}
-        );
+        const auto& command = std::get<parser::command>(parsed);
+        const catalog::actor who{.user = asked.who.user, .is_superuser = asked.who.is_superuser};
+        const auto* const about_notice = std::get_if<parser::alter_notice>(&command);
+        auto outcome = about_notice != nullptr ? notices_->execute(*about_notice, who)
+                                               : catalog_->execute(command, who);
+        forget_dropped(command);
         log::info("statement carried out", {{"command", outcome.tag}, {"user", asked.who.user}});
         reply.notices = std::move(outcome.notices);
         reply.tag = std::move(outcome.tag);

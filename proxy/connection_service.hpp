@@ -15,9 +15,12 @@
 #include "proxy/commands.hpp"
 #include "proxy/config.hpp"
 #include "proxy/connection_statuses.hpp"
+#include "proxy/examinations.hpp"
+#include "proxy/examiner.hpp"
 #include "proxy/relation_source.hpp"
 #include "proxy/relation_tables.hpp"
 #include "proxy/runtime.hpp"
+#include "rewrite/notice_relations.hpp"
 
 #include <chrono>
 #include <deque>
@@ -35,6 +38,7 @@ namespace signalbox::proxy {
 class connection_service final : public command_handler,
                                  public connection_statuses,
                                  public relation_source,
+                                 public examinations,
                                  public catalog::connection_user {
 public:
     /// Opens the store. Throws catalog::store_error, or what runtime() throws.
@@ -67,6 +71,12 @@ public:
     ) const override;
     [[nodiscard]] std::string rows(const rewrite::relation& of) const override;
 
+    void examine(
+        const std::string& connection,
+        const std::string& database,
+        std::function<void(std::vector<wire::report>)> done
+    ) override;
+
     [[nodiscard]] catalog::snapshot_ptr snapshot() const { return catalog_->snapshot(); }
 
 private:
@@ -76,6 +86,17 @@ private:
     void post(std::function<void()> job);
     bool run_jobs();
     void check_connections();
+    void keep_ways();
+    void examine_routes();
+    void reload_notices();
+    void forget_dropped(const parser::command& command);
+    void keep_notices(const examined& what);
+    void submit_examination(
+        const std::string& connection,
+        const std::string& database,
+        bool is_all,
+        std::function<void(std::vector<wire::report>)> done
+    );
     void load(configuration next);
     void execute(command_request asked, std::function<void(command_reply)> done);
     void validate_first(
@@ -99,11 +120,18 @@ private:
     mutable relation_tables tables_;
     std::unique_ptr<catalog::store> store_;
     std::unique_ptr<catalog::connection_catalog> catalog_;
+    std::unique_ptr<catalog::notice_catalog> notices_;
+    mutable rewrite::notice_relation_texts notice_texts_;
     backend::prober prober_;
-    mutable std::mutex mutex_;  // runtime_, jobs_, stopping_
+    examiner examiner_;
+    clock::time_point next_reconcile_ = clock::time_point::min();
+    bool has_examined_ = false;  // all, since it became the leader
+    catalog::snapshot_ptr ways_of_;
+    mutable std::mutex mutex_;  // what follows, up to ways_
     runtime_ptr runtime_;
     std::deque<std::function<void()>> jobs_;
     bool stopping_ = false;
+    std::map<std::string, examined_database> ways_;  // by the connection's name; no database yet
     std::function<void(runtime_ptr)> apply_;
 
     /// Of the statement that is being carried out, once more.

@@ -155,7 +155,7 @@ private:
             listen.workers > 0 ? listen.workers : std::max(1U, std::thread::hardware_concurrency());
         raise_descriptor_limit(listen.max_clients + 4096);
         shared_ = std::make_unique<shared_state>(
-            count, blocking_threads, *service_, *service_, *service_
+            count, blocking_threads, *service_, *service_, *service_, *service_
         );
         if (RAND_bytes(shared_->mock_key.data(), static_cast<int>(shared_->mock_key.size())) != 1) {
             log::error("no random numbers to be had", {});

@@ -104,6 +104,7 @@ struct relay_settings {
     std::shared_ptr<parser::verdict_cache> verdicts;       // of the worker, for these rules
     std::shared_ptr<state_watch> watch;  // null: statements show all state that they make
     client_identity who;
+    bool examines = false;  // what is created is looked at for notices
 };
 
 class relay {
@@ -165,6 +166,20 @@ public:
     command_request take_command();
     void command_done(command_reply reply, outbox& to_server, outbox& to_client);
 
+    /// Something has been created, altered or dropped: the database is to be examined.
+    [[nodiscard]] bool has_new_examination() const noexcept {
+        return examination_ && examination_->is_due;
+    }
+
+    /// True: the client waits for what is found, by examined().
+    bool take_examination() noexcept;
+    /// Once more than it was asked for it does nothing.
+    void examined(const std::vector<wire::report>& found, outbox& to_client);
+
+    [[nodiscard]] bool awaits_examination() const noexcept {
+        return examination_ && examination_->awaited != '\0';
+    }
+
     /// The session listens to other channels: take_new_channels() are to be listened to for it, and
     /// channels_set() says that they are, or cannot be.
     [[nodiscard]] bool has_new_channels() const noexcept { return channels_due_; }
@@ -203,7 +218,7 @@ public:
     [[nodiscard]] bool has_server() const noexcept { return server_ != nullptr; }
 
     [[nodiscard]] bool is_blocked() const noexcept {
-        return blocked_ || awaiting_channels_ != '\0' || is_commanding();
+        return blocked_ || awaiting_channels_ != '\0' || is_commanding() || awaits_examination();
     }
 
     /// The next message can only be understood when all before it are answered.
@@ -216,12 +231,14 @@ public:
     /// The server is working on something of this client's.
     [[nodiscard]] bool is_busy() const noexcept {
         return is_running() || awaiting_channels_ != '\0' || is_commanding() ||
+               awaits_examination() ||
                (server_ != nullptr && (!server_->requests.empty() || open_batch_));
     }
 
     /// The server is to answer something with ReadyForQuery, and does not wait for the client.
     [[nodiscard]] bool goes_on_alone() const noexcept {
         return is_running() || awaiting_channels_ != '\0' || is_commanding() ||
+               awaits_examination() ||
                (server_ != nullptr && server_->requests.batches() > 0 && !server_->copy_in);
     }
 
@@ -327,6 +344,12 @@ private:
         std::vector<std::string> rpc_closed;   // in the batch under way
     };
 
+    struct examination_state {
+        std::string completion;  // a CommandComplete that waits
+        char awaited = '\0';     // the status to be told with it
+        bool is_due = false;
+    };
+
     /// What has gone wrong; most sessions end without any.
     struct trouble {
         wire::report fatal;
@@ -401,6 +424,17 @@ private:
     [[nodiscard]] bool continues_rpc(const client_view& m) const;
     [[nodiscard]] bool is_rpc_portal(std::string_view name) const;
     void forget_rpc(std::string_view name);
+
+    // What is created is examined: relay_examinations.cpp.
+    void note_made(std::string_view sql) noexcept;
+    bool hold_completion(std::string_view whole, std::string_view tag);
+    void release_completion(outbox& to_client);
+    bool hold_ready(char status, outbox& to_client);
+    examination_state& in_examination();
+
+    [[nodiscard]] bool has_held_completion() const noexcept {
+        return examination_ && !examination_->completion.empty();
+    }
 
     // Relations that Signalbox provides: relay_relations.cpp.
     struct replaced {
@@ -548,6 +582,9 @@ private:
     std::uint32_t executed_ = 0;   // Execute messages since the last Sync or cut
     commit_count commits_;         // of the batch whose replies are coming
     bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
+    std::unique_ptr<examination_state> examination_;
+    bool makes_matview_ = false;   // CREATE MATERIALIZED VIEW has been sent
+    bool is_examined_ = false;     // the batch under way has changed what notices are about
     bool is_moving_ = false;       // the inspection under way is begin_move()'s
     std::optional<bool> movable_;  // what it has found
     demand demand_ = demand::nothing;

@@ -457,6 +457,7 @@ relay::taken relay::forward_query(
         }
     }
     note_hidden(text);
+    note_made(text);
     auto& entry = begin_query();
     if (only_local_set || found.sent) {
         entry.detail = std::make_unique<ledger_detail>();

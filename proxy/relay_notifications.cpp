@@ -64,6 +64,9 @@ void relay::hear(std::string_view message, std::uint64_t epoch, outbox& to_clien
 /// Between transactions, what was heard meanwhile comes first.
 void relay::write_ready(char status, outbox& to_client) {
     end_batch(status);
+    if (hold_ready(status, to_client)) {
+        return;
+    }
     tell_heard(status, to_client);
     wire::write_ready_for_query(to_client.copied(), status);
 }

@@ -82,6 +82,9 @@ relay::replaced relay::replace_relations(
 relay::taken relay::on_parse_text(const client_view& m, outbox& to_server, outbox& to_client) {
     const auto p = m.complete() ? wire::parse_parse(m.body())
                                 : wire::result<wire::parse_message>{wire::wire_errc::truncated};
+    if (p) {
+        note_made(p->text);
+    }
     const bool may_read = p && may_read_relations(p->text);
     if (!p || (!may_read && !(statements_ && statements_->has_relations))) {
         return on_parse(m, to_server, to_client);

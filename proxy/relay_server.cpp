@@ -57,6 +57,9 @@ relay::server_step relay::on_server(
         }
         const std::size_t total = std::size_t{length} + 1;
         const bool swallowed = !s.requests.empty() && s.requests.front().action == reply::swallow;
+        if (has_held_completion() && type != sm::ready_for_query && !swallowed) {
+            release_completion(to_client);
+        }
         // A notice in a batch that was split may have a position to be moved.
         const bool is_ours =
             !s.requests.empty() && s.requests.front().detail && s.requests.front().detail->sent;
@@ -134,7 +137,9 @@ bool relay::on_server_message(
             }
             s.copy_in = false;
             s.sync_in_copy = false;
-            emit(whole, swallowed, to_client);
+            if (swallowed || !hold_completion(whole, *tag)) {
+                emit(whole, swallowed, to_client);
+            }
             if (!swallowed) {
                 on_tag(*tag);
             }
@@ -820,8 +825,10 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
         end_unit(status, to_client);
     } else {
         end_batch(status);
-        tell_heard(status, to_client);
-        to_client.pass(whole);
+        if (!hold_ready(status, to_client)) {
+            tell_heard(status, to_client);
+            to_client.pass(whole);
+        }
     }
     settle(to_client);
     return true;

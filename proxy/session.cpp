@@ -16,6 +16,8 @@ namespace {
 constexpr std::string_view terminate_message{"X\0\0\0\4", 5};
 constexpr auto closing_timeout = std::chrono::seconds{2};
 /// What a client has asked for before its Terminate may take this long behind it.
+/// How long a client waits for notices about what it has created.
+constexpr auto examination_timeout = std::chrono::milliseconds{50};
 constexpr auto linger_timeout = std::chrono::seconds{5};
 /// A client that does not read what is made for it (not what a server sends) is not read from
 /// beyond this.
@@ -584,6 +586,43 @@ void session::ask_for_verdict() {
     );
 }
 
+/// Something was created, altered or dropped. A client waits for what there is to say of what it
+/// has created, but not for long.
+void session::ask_for_examination() {
+    if (!relay_->take_examination()) {
+        owner_.examine(*pool_, {});
+        return;
+    }
+    examining_ = std::make_unique<backend::timer>();
+    examining_->start(
+        owner_.io().loop,
+        owner_.io().loop.now() + examination_timeout,
+        [](void* self) { static_cast<session*>(self)->examined({}); },
+        this
+    );
+    owner_.examine(
+        *pool_,
+        [&owner = owner_, id = id_, serial = ++examination_](const std::vector<wire::report>& found
+        ) {
+            // One that comes too late is not the answer to the next.
+            auto* const self = owner.find_session(id);
+            if (self != nullptr && self->phase_ == phase::serving && self->examining_ &&
+                self->examination_ == serial) {
+                self->examined(found);
+            }
+        }
+    );
+}
+
+void session::examined(const std::vector<wire::report>& found) {
+    const auto ended = std::move(examining_);
+    relay_->examined(found, owner_.to_client);
+    if (flush()) {
+        note_activity();
+        resume();
+    }
+}
+
 /// False: it waits for one (or the session is over).
 bool session::acquire() {
     if (auto connection = pool_->pool->try_acquire()) {
@@ -736,6 +775,9 @@ void session::on_server_events(backend::server_connection& connection, std::uint
     }
     if (relay_->has_new_channels()) {
         set_channels();
+    }
+    if (relay_->has_new_examination()) {
+        ask_for_examination();
     }
     note_activity();
     if (!account_memory()) {

@@ -105,6 +105,8 @@ private:
     void end_at_old_target();
     void ask_for_verdict();
     void carry_out_command();
+    void ask_for_examination();
+    void examined(const std::vector<wire::report>& found);
     void take(backend::connection_ptr connection);
     bool flush();
     void resume();
@@ -156,8 +158,10 @@ private:
     std::unique_ptr<backend::timer> lingering_;
     /// The server connection leads to a target of yesterday: until when it may. Null: it does not.
     std::unique_ptr<backend::timer> moving_;
-    bool has_to_move_ = false;  // that time is over
-    bool must_stay_ = false;    // for one more statement: it carries what cannot move
+    bool has_to_move_ = false;       // that time is over
+    bool must_stay_ = false;         // for one more statement: it carries what cannot move
+    std::uint64_t examination_ = 0;  // how many were asked for
+    std::unique_ptr<backend::timer> examining_;  // until when the client waits for what is found
     bool has_timeouts_ = false;
 };
 

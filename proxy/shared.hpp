@@ -7,6 +7,7 @@
 #include "backend/work_pool.hpp"
 #include "proxy/commands.hpp"
 #include "proxy/connection_statuses.hpp"
+#include "proxy/examinations.hpp"
 #include "proxy/relation_source.hpp"
 #include "rewrite/parameters.hpp"
 #include "rewrite/statements.hpp"
@@ -59,17 +60,20 @@ struct shared_state {
         unsigned threads,
         command_handler& handler,
         connection_statuses& known_statuses,
-        relation_source& provided
+        relation_source& provided,
+        examinations& examiner_of_all
     )
         : commands(handler),
           statuses(known_statuses),
           relations(provided),
+          examined(examiner_of_all),
           jobs(threads),
           count(worker_count) {}
 
     command_handler& commands;
     connection_statuses& statuses;
     relation_source& relations;
+    examinations& examined;
     backend::work_pool jobs;
     const std::size_t count;
     std::vector<worker*> workers;  // complete before the first loop runs

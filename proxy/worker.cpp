@@ -120,6 +120,7 @@ void worker::configure(pool_entry& entry, const resolved_route& route) {
         .is_superuser = known != nullptr && known->settings->superuser,
         .is_support = known != nullptr && known->settings->support,
         .asks_server = route.connection->user.empty()};
+    entry.relay.examines = !route.connection->user.empty() || !r.auth_user.empty();
     entry.relay.rules = runtime_->rules_of(r);
     auto& verdicts = verdicts_[entry.relay.rules.get()];
     if (!verdicts) {
@@ -564,6 +565,17 @@ void worker::carry_out(command_request asked, std::function<void(command_reply)>
             post([done, reply = std::move(reply)]() mutable { done(std::move(reply)); });
         }
     );
+}
+
+void worker::examine(pool_entry& pool, std::function<void(const std::vector<wire::report>&)> done) {
+    const auto target = pool.pool->group().current().target;
+    std::function<void(std::vector<wire::report>)> told;
+    if (done) {
+        told = [this, done = std::move(done)](std::vector<wire::report> found) {
+            post([done, found = std::move(found)] { done(found); });
+        };
+    }
+    shared_.examined.examine(target->connection->name, target->database, std::move(told));
 }
 
 void worker::register_key(wire::backend_key_data key, std::uint64_t session_id) {

@@ -142,6 +142,9 @@ public:
     /// A statement that is addressed to Signalbox; `done` runs here.
     void carry_out(command_request asked, std::function<void(command_reply)> done);
 
+    /// The pool's database is to be examined; `done` runs here, and may be empty.
+    void examine(pool_entry& pool, std::function<void(const std::vector<wire::report>&)> done);
+
     void register_key(wire::backend_key_data key, std::uint64_t session_id);
     void forget_key(wire::backend_key_data key);
 

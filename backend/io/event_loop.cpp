@@ -97,6 +97,7 @@ void event_loop::run() {
     }
     run_posted();
     run_deferred();
+    stopping_ = false;  // it may be run again
 }
 
 void event_loop::dispatch(int count) {

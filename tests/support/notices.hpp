@@ -47,7 +47,7 @@ inline catalog::noticed_object table(std::uint32_t oid, std::string name) {
 }
 
 /// That `fact` is so of `object`.
-inline catalog::finding finding_of(
+inline catalog::found_notice finding_of(
     const catalog::noticed_object& object,
     const std::string& fact,
     std::vector<catalog::noticed_object> dependencies = {}
@@ -67,7 +67,7 @@ inline catalog::finding finding_of(
 }
 
 inline catalog::examination examined(
-    std::vector<std::uint32_t> oids, std::vector<catalog::finding> findings
+    std::vector<std::uint32_t> oids, std::vector<catalog::found_notice> findings
 ) {
     return {
         .connection_id = "u1",
@@ -78,7 +78,7 @@ inline catalog::examination examined(
         .is_rename = false};
 }
 
-inline catalog::examination all_examined(std::vector<catalog::finding> findings) {
+inline catalog::examination all_examined(std::vector<catalog::found_notice> findings) {
     auto out = examined({}, std::move(findings));
     out.oids.reset();
     return out;

@@ -138,7 +138,7 @@ catalog::examination examination_from(const json::object& from) {
         .is_rename = false};
     const std::string name = text_of(from, "name");
     for (int i = 0; i < number_of<int>(from, "count"); ++i) {
-        catalog::finding made;
+        catalog::found_notice made;
         made.type = "Comparison with NULL";
         made.message = "\u2588 " + name + ": " + std::to_string(i);
         if (i % 2 == 0) {

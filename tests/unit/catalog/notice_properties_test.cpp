@@ -249,8 +249,8 @@ private:
         return &it->second;
     }
 
-    static std::vector<finding> findings_of(const server_view& of) {
-        std::vector<finding> out;
+    static std::vector<found_notice> findings_of(const server_view& of) {
+        std::vector<found_notice> out;
         for (const auto& fact : of.facts) {
             out.push_back(finding_of(view(of.oid, of.name), fact, {table(1, "t")}));
         }
@@ -329,7 +329,7 @@ private:
 
     /// Everything at once: what went unseen is seen now.
     void reconcile() {
-        std::vector<finding> all;
+        std::vector<found_notice> all;
         for (const auto& [name, each] : views_) {
             for (auto& found : findings_of(each)) {
                 all.push_back(std::move(found));

@@ -548,7 +548,7 @@ TEST_CASE("notices: a store where another is always faster") {
 
 TEST_CASE("notices: ten thousand") {
     world w;
-    std::vector<finding> findings;
+    std::vector<found_notice> findings;
     for (std::uint32_t i = 0; i < 10'000; ++i) {
         findings.push_back(finding_of(
             view(100'000 + i / 5, "view_" + std::to_string(i / 5)),

@@ -624,7 +624,7 @@ TEST_CASE("config: connections are kept as options, secrets by name", "[config]"
         "host = 'h'\n"
         "aws_privatelink = 'p'\n"
     );
-    const std::map<std::string, file_connection, std::less<>> expected{
+    const signalbox::catalog::file_connections expected{
         {"full",
          {connection_type::postgres,
           {{"HOST", std::vector<std::string>{"a", "b"}},

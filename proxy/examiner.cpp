@@ -1,0 +1,305 @@
+#include "proxy/examiner.hpp"
+
+#include "catalog/notices/facts_sql.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+namespace signalbox::proxy {
+namespace {
+
+using catalog::object_oid;
+
+constexpr auto question_timeout = std::chrono::seconds{30};
+constexpr std::size_t most_databases = 64;
+constexpr std::size_t objects_at_once = 200;
+
+/// Views, materialized views and indexes with what changes when they do: their own row, the rule
+/// behind a view, the names and columns of what they are about.
+constexpr const char* versions_sql =
+    "SELECT c.oid, pg_catalog.concat_ws(' ', c.xmin, r.xmin, d.newest) FROM pg_catalog.pg_class c"
+    " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+    " LEFT JOIN pg_catalog.pg_rewrite r ON r.ev_class OPERATOR(pg_catalog.=) c.oid"
+    " AND r.rulename OPERATOR(pg_catalog.=) '_RETURN'"
+    " LEFT JOIN LATERAL (SELECT pg_catalog.string_agg(DISTINCT t.xmin::text, ',') AS newest"
+    " FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class t"
+    " ON t.oid OPERATOR(pg_catalog.=) p.refobjid"
+    " WHERE p.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+    " AND (p.classid, p.objid) IN (('pg_catalog.pg_class'::pg_catalog.regclass, c.oid),"
+    " ('pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid))) d ON true"
+    " WHERE c.relkind IN ('v', 'm', 'i', 'I')"
+    " AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
+    " AND NOT pg_catalog.starts_with(n.nspname, 'pg_toast')"
+    " AND NOT pg_catalog.starts_with(n.nspname, 'pg_temp')";
+
+object_oid number(const std::optional<std::string>& text) {
+    object_oid out = 0;
+    if (text) {
+        std::from_chars(text->data(), text->data() + text->size(), out);
+    }
+    return out;
+}
+
+catalog::server_facts read_facts(
+    backend::control_connection& server, const std::vector<object_oid>& about
+) {
+    catalog::facts_reader reader;
+    const auto queries = catalog::facts_sql(about);
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+        for (const auto& row : server.query(queries[i])) {
+            // A row that is not understood belongs to an object that is not examined then.
+            static_cast<void>(reader.add(i, row));
+        }
+    }
+    return std::move(reader).finish();
+}
+
+catalog::noticed_object noticed(const catalog::object_facts& object) {
+    return {
+        .oid = object.oid,
+        .schema = object.schema,
+        .name = object.name,
+        .type = std::string{catalog::kind_name(object.kind)},
+        .owner = object.owner};
+}
+
+catalog::found_notice adapted(const catalog::notice& notice, const catalog::server_facts& facts) {
+    catalog::found_notice out{
+        .type = notice.type,
+        .message = notice.text.message,
+        .hint = notice.text.hint,
+        .action = notice.text.action,
+        .redacted_message = notice.redacted_message,
+        .redacted_hint = notice.redacted_hint,
+        .redacted_action = notice.redacted_action,
+        .action_type = notice.text.action.empty()
+                           ? std::string{}
+                           : std::string{catalog::action_type_name(notice.text.action_type)},
+        .object = {},
+        .dependencies = {},
+        .fingerprint = notice.fingerprint};
+    if (const auto* const object = facts.find(notice.object)) {
+        out.object = noticed(*object);
+    }
+    for (const auto oid : notice.dependencies) {
+        if (const auto* const object = facts.find(oid)) {
+            out.dependencies.push_back(noticed(*object));
+        }
+    }
+    return out;
+}
+
+wire::report told(const catalog::notice& notice) {
+    return {
+        .severity = "NOTICE",
+        .sqlstate = std::string{wire::sqlstate::successful_completion},
+        .message = notice.text.message,
+        .detail = notice.text.action.empty() ? std::string{} : notice.text.action,
+        .hint = notice.text.hint};
+}
+
+}  // namespace
+
+examiner::examiner(teller tell, std::function<void(const std::string&, const std::string&)> warn)
+    : tell_(std::move(tell)), warn_(std::move(warn)), thread_(1) {}
+
+examiner::~examiner() {
+    stop();
+}
+
+void examiner::stop() {
+    {
+        const std::lock_guard lock{mutex_};
+        is_stopped_ = true;
+        if (asking_ != nullptr) {
+            asking_->interrupt();
+        }
+    }
+    thread_.stop();
+}
+
+/// False: it is time to end, and nothing is asked any more.
+bool examiner::ask(backend::control_connection* server) {
+    const std::lock_guard lock{mutex_};
+    asking_ = server;
+    return !is_stopped_;
+}
+
+void examiner::examine(examined_database where, bool is_all, maker done) {
+    if (!done) {
+        const std::lock_guard lock{mutex_};
+        if (!waiting_.emplace(where.connection_id, where.database).second) {
+            return;
+        }
+    }
+    thread_.submit([this, where = std::move(where), is_all, done = std::move(done)] {
+        if (!done) {
+            const std::lock_guard lock{mutex_};
+            waiting_.erase({where.connection_id, where.database});
+        }
+        work(where, is_all, done);
+    });
+}
+
+void examiner::work(const examined_database& where, bool is_all, const maker& done) {
+    const std::pair key{where.connection_id, where.database};
+    if (known_.size() >= most_databases && !known_.contains(key)) {
+        known_.erase(known_.begin());
+    }
+    auto& known = known_[key];
+    for (const bool is_last : {false, true}) {
+        const bool was_open = known.server != nullptr;
+        try {
+            const bool is_new = known.server == nullptr;
+            if (is_new) {
+                known.server = std::make_unique<backend::control_connection>(
+                    where.target, where.credentials, question_timeout
+                );
+            }
+            if (!ask(known.server.get())) {
+                return;
+            }
+            if (is_new) {
+                known.server->connect();
+                known.server->query(catalog::search_path_sql);
+            }
+            look(known, where, is_all, done);
+            ask(nullptr);
+            return;
+        } catch (const backend::control_error& why) {
+            ask(nullptr);
+            known.server.reset();
+            // One that had been open may have been closed since; a new one is tried once.
+            if (is_last || !was_open || why.is_refusal()) {
+                warn_("an examination has failed", where.database + ": " + why.what());
+                break;
+            }
+        } catch (const std::exception& why) {
+            ask(nullptr);
+            warn_("an examination has failed", where.database + ": " + why.what());
+            break;
+        }
+    }
+    if (done) {
+        done({});  // it never fails the client's statement
+    }
+}
+
+void examiner::look(
+    known_database& known, const examined_database& where, bool is_all, const maker& done
+) {
+    std::map<std::uint32_t, std::string> versions;
+    for (const auto& row : known.server->query(versions_sql)) {
+        versions.insert_or_assign(number(row.at(0)), row.at(1).value_or(""));
+    }
+    std::vector<object_oid> changed;
+    std::vector<object_oid> gone;
+    object_oid newest = 0;
+    for (const auto& [oid, version] : versions) {
+        const auto old = known.versions.find(oid);
+        if (old == known.versions.end() || old->second != version) {
+            changed.push_back(oid);
+            newest = std::max(newest, oid);
+        }
+    }
+    for (const auto& [oid, version] : known.versions) {
+        if (!versions.contains(oid)) {
+            gone.push_back(oid);
+        }
+    }
+    const bool is_first = !std::exchange(known.is_known, true);
+    known.versions = std::move(versions);
+    const catalog::notice_place place{where.connection, where.database};
+    if (done) {
+        // Its maker waits: what was just made comes first. At first sight that is the newest.
+        std::vector<wire::report> reports;
+        auto made = changed;
+        if (is_first && newest != 0) {
+            made = {newest};
+        }
+        for (const auto oid : made) {
+            const auto facts = read_facts(*known.server, {oid});
+            for (const auto& each : catalog::examine_created(oid, facts, place)) {
+                reports.push_back(told(each));
+            }
+        }
+        done(std::move(reports));
+    }
+    if (is_all || is_first) {
+        look_at_all(known, where);
+        return;
+    }
+    if (changed.empty() && gone.empty()) {
+        return;
+    }
+    examined out{
+        .found =
+            {.connection_id = where.connection_id,
+             .database = where.database,
+             .oids = std::vector<std::uint32_t>{},
+             .findings = {},
+             .objects = {},
+             .is_rename = true},
+        .gone = std::move(gone)};
+    if (!changed.empty()) {
+        for (const auto& row : known.server->query(catalog::dependent_objects_sql(changed))) {
+            out.found.oids->push_back(number(row.at(0)));
+        }
+        for (const auto oid : changed) {
+            if (std::find(out.found.oids->begin(), out.found.oids->end(), oid) ==
+                out.found.oids->end()) {
+                out.found.oids->push_back(oid);
+            }
+        }
+        const auto facts = read_facts(*known.server, *out.found.oids);
+        for (const auto oid : *out.found.oids) {
+            const auto* const object = facts.find(oid);
+            if (object == nullptr) {
+                continue;
+            }
+            out.found.objects.push_back(noticed(*object));
+            for (const auto& each : catalog::examine_object(*object, facts, place)) {
+                out.found.findings.push_back(adapted(each, facts));
+            }
+        }
+    }
+    tell_(std::move(out));
+}
+
+void examiner::look_at_all(known_database& known, const examined_database& where) {
+    const catalog::notice_place place{where.connection, where.database};
+    examined out{
+        .found =
+            {.connection_id = where.connection_id,
+             .database = where.database,
+             .oids = std::nullopt,
+             .findings = {},
+             .objects = {},
+             .is_rename = true},
+        .gone = {}};
+    std::vector<object_oid> all;
+    for (const auto& row : known.server->query(catalog::examined_objects_sql)) {
+        all.push_back(number(row.at(0)));
+    }
+    for (std::size_t at = 0; at < all.size(); at += objects_at_once) {
+        const auto end = std::min(all.size(), at + objects_at_once);
+        const std::vector<object_oid> some(
+            all.begin() + static_cast<std::ptrdiff_t>(at),
+            all.begin() + static_cast<std::ptrdiff_t>(end)
+        );
+        const auto facts = read_facts(*known.server, some);
+        for (const auto oid : some) {
+            const auto* const object = facts.find(oid);
+            if (object == nullptr) {
+                continue;
+            }
+            out.found.objects.push_back(noticed(*object));
+            for (const auto& each : catalog::examine_object(*object, facts, place)) {
+                out.found.findings.push_back(adapted(each, facts));
+            }
+        }
+    }
+    tell_(std::move(out));
+}
+
+}  // namespace signalbox::proxy

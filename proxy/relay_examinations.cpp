@@ -1,0 +1,111 @@
+// What was just created is examined before its maker is told that it is done: the CommandComplete
+// of CREATE VIEW and CREATE INDEX waits, with the ReadyForQuery behind it, for what there is to
+// say.
+//
+// Inside a transaction nobody else can see the object yet: the examination comes with the commit,
+// and what it finds is kept, not sent.
+#include "parser/lexer.hpp"
+#include "proxy/relay.hpp"
+#include "wire/messages.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace signalbox::proxy {
+namespace {
+
+/// Below which a client does not want to hear NOTICEs.
+bool wants_notices(const rewrite::parameter_set& parameters) noexcept {
+    constexpr auto quiet = std::to_array<std::string_view>({"warning", "error"});
+    const auto* const least = parameters.find("client_min_messages");
+    return least == nullptr || std::find(quiet.begin(), quiet.end(), *least) == quiet.end();
+}
+
+bool makes_object(std::string_view tag) noexcept {
+    return tag == "CREATE VIEW" || tag == "CREATE INDEX" || tag == "CREATE MATERIALIZED VIEW";
+}
+
+bool is_ddl(std::string_view tag) noexcept {
+    return tag.starts_with("CREATE ") || tag.starts_with("ALTER ") || tag.starts_with("DROP ");
+}
+
+}  // namespace
+
+/// A text is about to be sent.
+void relay::note_made(std::string_view sql) noexcept {
+    if (!settings_.examines) {
+        return;
+    }
+    parser::lexer tokens{sql};
+    makes_matview_ = parser::equals_ignoring_case(tokens.next().text, "create") &&
+                     parser::equals_ignoring_case(tokens.next().text, "materialized");
+}
+
+/// True: the CommandComplete waits for the ReadyForQuery behind it.
+bool relay::hold_completion(std::string_view whole, std::string_view tag) {
+    if (!settings_.examines) {
+        return false;
+    }
+    // CREATE MATERIALIZED VIEW … AS says how many rows it has selected.
+    const bool is_made =
+        makes_object(tag) || (std::exchange(makes_matview_, false) && tag.starts_with("SELECT"));
+    is_examined_ = is_examined_ || is_made || is_ddl(tag);
+    if (!is_made || status() != 'I' || begun_) {
+        return false;
+    }
+    in_examination().completion = whole;
+    return true;
+}
+
+/// Something else comes behind it.
+void relay::release_completion(outbox& to_client) {
+    to_client.copied() += examination_->completion;
+    examination_->completion.clear();
+}
+
+/// The client's batch has ended. True: it is told later, by examined().
+bool relay::hold_ready(char status, outbox& to_client) {
+    if (status != 'I') {
+        if (has_held_completion()) {
+            release_completion(to_client);
+        }
+        return false;
+    }
+    if (!std::exchange(is_examined_, false)) {
+        return false;
+    }
+    in_examination().is_due = true;
+    if (!has_held_completion()) {
+        return false;
+    }
+    examination_->awaited = status;
+    return true;
+}
+
+relay::examination_state& relay::in_examination() {
+    if (!examination_) {
+        examination_ = std::make_unique<examination_state>();
+    }
+    return *examination_;
+}
+
+bool relay::take_examination() noexcept {
+    examination_->is_due = false;
+    return examination_->awaited != '\0';
+}
+
+void relay::examined(const std::vector<wire::report>& found, outbox& to_client) {
+    if (!awaits_examination()) {
+        return;
+    }
+    const char status = std::exchange(examination_->awaited, '\0');
+    if (wants_notices(*parameters_)) {
+        for (const auto& each : found) {
+            wire::write_notice_response(to_client.copied(), each);
+        }
+    }
+    release_completion(to_client);
+    write_ready(status, to_client);
+}
+
+}  // namespace signalbox::proxy
