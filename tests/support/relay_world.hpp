@@ -51,9 +51,8 @@ public:
         return run(asked);
     }
 
-    void carry_out(
-        proxy::command_request asked, std::function<void(proxy::command_reply)> done
-    ) override {
+    void carry_out(proxy::command_request asked, std::function<void(proxy::command_reply)> done)
+        override {
         done(run(asked));
     }
 
@@ -129,6 +128,16 @@ public:
     /// The statement of ours that is under way ends.
     void finish_command();
 
+    /// The target has changed: as the session asks whether it can be left. False: not now.
+    bool ask_to_move() {
+        if (!relay.may_move()) {
+            return false;
+        }
+        relay.begin_move(to_server_);
+        deliver();
+        return true;
+    }
+
     /// Tries again where something was waited for.
     void resume() {
         waits = false;
@@ -139,6 +148,7 @@ public:
     test_server* server = nullptr;
     std::vector<std::string> channels;  // as the relay has asked for them
     bool waits = false;
+    std::optional<bool> movable;  // as the server has said last
     bool terminated = false;
     bool fatal = false;
     proxy::relay::server_step step = proxy::relay::server_step::fine;
@@ -415,6 +425,15 @@ inline void test_client::on_server_bytes() {
         }
     }
     advance_units();
+    if (const auto found = relay.take_movable()) {
+        movable = found;
+        if (*found) {
+            relay.detach();
+            s.holder = nullptr;
+            s.lost = true;  // closed
+            server = nullptr;
+        }
+    }
     maybe_release();
     if (!relay.is_blocked()) {
         pump();

@@ -598,6 +598,7 @@ TEST_CASE("config: hosts and ports take comma lists and TOML lists", "[config]")
 
 TEST_CASE("config: connections are kept as options, secrets by name", "[config]") {
     using signalbox::catalog::connection_type;
+    using signalbox::catalog::file_connection;
     using signalbox::catalog::secret_name;
     const configuration loaded = load_with(
         "[secrets]\n"

@@ -249,3 +249,132 @@ TEST_CASE("a Query of ours drops the unnamed statement", "[relay][commands]") {
     client.send(bind_to("", "") + sync_message());
     CHECK(server.got() == "Close(S ) Bind(,) Sync");
 }
+
+// ---- one that takes its time
+
+TEST_CASE("what is sent behind a statement under way waits", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    world.hold_commands = true;
+    client.send(query("alter connection main set (port 1)") + query("select 1"));
+    CHECK(client.got().empty());
+    CHECK(client.relay.is_busy());
+    CHECK(client.relay.goes_on_alone());
+    CHECK(server.is_idle());
+    client.finish_command();
+    CHECK(client.got() == "Complete(ALTER CONNECTION) Ready(I)");
+    CHECK(server.got() == "Query(select 1)");
+    CHECK(world.commands.ran.size() == 1);
+}
+
+TEST_CASE("a statement under way holds no server connection", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    world.hold_commands = true;
+    client.send(query("insert 1; drop connection bad; insert 2"));
+    server.got();
+    server.reply(complete("INSERT 0 1") + ready());
+    CHECK(server.is_idle());
+    CHECK(client.relay.is_busy());
+    auto& other = world.add_client();
+    other.send(query("select 1"));
+    CHECK(server.got() == "Query(select 1)");
+    server.reply(complete("SELECT 1") + ready());
+    client.finish_command();
+    CHECK(
+        client.got() ==
+        "Complete(INSERT 0 1) " + std::string{bad_command} +
+            " WARNING(01000 1 statement of this batch had been committed before the error) "
+            "Ready(I)"
+    );
+    CHECK(server.got().empty());
+}
+
+TEST_CASE("a batch goes on behind a statement under way", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    world.hold_commands = true;
+    client.send(query("alter connection main set (port 1); insert 1"));
+    CHECK(server.got().empty());
+    client.finish_command();
+    CHECK(server.got() == "Query( insert 1)");
+    server.reply(complete("INSERT 0 1") + ready());
+    CHECK(client.got() == "Complete(ALTER CONNECTION) Complete(INSERT 0 1) Ready(I)");
+}
+
+TEST_CASE("a cancel lets it end, and nothing behind it begin", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    world.hold_commands = true;
+    client.send(query("alter connection main set (port 1); insert 1"));
+    client.relay.note_cancel();
+    client.finish_command();
+    CHECK(server.got().empty());
+    CHECK_THAT(
+        client.got(),
+        Catch::StartsWith(
+            "Complete(ALTER CONNECTION) ERROR(57014 canceling statement due to user request) "
+        ) && Catch::EndsWith(" Ready(I)")
+    );
+}
+
+TEST_CASE("under way over the extended protocol", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    const bool is_bad = GENERATE(false, true);
+    world.hold_commands = true;
+    client.send(
+        parse("", is_bad ? "drop connection bad" : "drop connection main") + bind_to("p", "") +
+        execute("p") + parse("", "select 1") + bind_to("", "") + execute() + sync_message()
+    );
+    CHECK(client.got() == "ParseComplete BindComplete");
+    CHECK(server.got().empty());
+    client.finish_command();
+    if (is_bad) {
+        CHECK(client.got() == std::string{bad_command} + " Ready(I)");
+        CHECK(server.got().empty());
+        return;
+    }
+    CHECK(client.got() == "Complete(DROP CONNECTION)");
+    CHECK(server.got() == "Parse(,select 1) Bind(,) Execute() Sync");
+}
+
+TEST_CASE("a portal that has been executed is not executed again", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& client = world.add_client();
+    client.send(
+        parse("", "alter connection main set (port 1)") + bind_to("p", "") + execute("p", 1) +
+        execute("p", 1) + sync_message()
+    );
+    CHECK(world.commands.ran.size() == 1);
+    CHECK_THAT(client.got(), Catch::EndsWith(" Ready(I)"));
+}
+
+TEST_CASE("Terminate behind a statement under way", "[relay][commands]") {
+    own_world world{SIGNALBOX_CHUNKS};
+    auto& client = world.add_client();
+    world.hold_commands = true;
+    client.send(query("alter connection main set (port 1)"));
+    client.send(terminate());
+    CHECK_FALSE(client.terminated);
+    client.finish_command();
+    CHECK(client.terminated);
+    CHECK(world.commands.ran.size() == 1);
+}
+
+TEST_CASE("a syntax error of ours refuses the whole batch", "[relay][commands]") {
+    own_world world{
+        SIGNALBOX_CHUNKS, GENERATE(multi_statement_policy::pass, multi_statement_policy::split)};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("insert 1; drop connection a; alter connection wrong; insert 2"));
+    CHECK(client.got() == "ERROR(42601 syntax error) Ready(I)");
+    CHECK(server.is_idle());
+    CHECK(server.got().empty());
+    CHECK(world.commands.ran.empty());
+}
