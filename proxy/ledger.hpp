@@ -54,16 +54,21 @@ constexpr bool is_batch_end(request kind) noexcept {
 
 enum class reply : std::uint8_t { forward, swallow };
 
+/// What a prepared statement's name stands for, as far as relations of Signalbox's are concerned.
+struct named_relations {
+    std::string name;
+    sent_text_ptr sent;  // null: it reads none
+};
+
 /// What a rarer entry remembers.
 struct ledger_detail {
-    std::string client_name;           // of the prepared statement
-    rewrite::statement_ptr statement;  // that a Parse makes known
-    std::uint32_t number = 0;          // on the server connection
-    bool is_close = false;             // a local CloseComplete
-    bool is_deallocate = false;        // a local DEALLOCATE
-    bool only_local_set = false;       // SET LOCAL: its tag means nothing for the session
-    /// Of a Parse that may change what a name stands for: see relay_relations.cpp.
-    std::optional<std::string> parsed_name;
+    std::string client_name;                 // of the prepared statement
+    rewrite::statement_ptr statement;        // that a Parse makes known
+    std::uint32_t number = 0;                // on the server connection
+    bool is_close = false;                   // a local CloseComplete
+    bool is_deallocate = false;              // a local DEALLOCATE
+    bool only_local_set = false;             // SET LOCAL: its tag means nothing for the session
+    std::optional<named_relations> renamed;  // by a Parse or a Close: see relay_relations.cpp
     sent_text_ptr sent;  // what was sent in the stead of the client's text, where that was changed
     std::string error;   // an ErrorResponse, whole, that takes the place of the server's
 };

@@ -163,6 +163,11 @@ public:
         return is_commanding() && !statements_->command->taken;
     }
 
+    /// One is under way, or waits for take_command().
+    [[nodiscard]] bool is_commanding() const noexcept {
+        return statements_ && statements_->command.has_value();
+    }
+
     command_request take_command();
     void command_done(command_reply reply, outbox& to_server, outbox& to_client);
 
@@ -331,7 +336,7 @@ private:
         std::size_t decided_text = 0;   // … whose text has this hash
         std::optional<pending_command> command;
         /// Statements that read relations of Signalbox's, by name: as the client means them, and as
-        /// the server has confirmed. Null: a name that was one of them.
+        /// the server has confirmed. Null: a name that was one of them, until that is confirmed.
         std::map<std::string, sent_text_ptr, std::less<>> relations;
         std::map<std::string, sent_text_ptr, std::less<>> confirmed_relations;
         bool has_relations = false;  // there has ever been one
@@ -446,16 +451,15 @@ private:
     [[nodiscard]] std::vector<std::string> rows_of(const rewrite::relation_rewrite& plan) const;
     replaced replace_relations(std::string_view sql, std::optional<std::size_t> declared);
     taken on_parse_text(const client_view& m, outbox& to_server, outbox& to_client);
+    taken on_close_name(const client_view& m, outbox& to_server, outbox& to_client);
+    void note_relations(const std::string& name, sent_text_ptr sent, std::size_t before);
+    [[nodiscard]] bool must_wait_for_relations(std::string_view name) const;
     taken on_bind_rows(const client_view& m, outbox& to_server);
     taken on_describe_rows(const client_view& m, outbox& to_server);
     [[nodiscard]] sent_text_ptr relations_of(std::string_view name) const;
-    void relations_parsed(const ledger_detail& of, bool succeeded);
+    void relations_settled(const named_relations& of, bool succeeded);
     static bool hide_parameter(std::string_view body, const sent_text& sent, outbox& to_client);
     [[nodiscard]] std::size_t original_position(std::size_t position, const ledger_entry* of) const;
-
-    [[nodiscard]] bool is_commanding() const noexcept {
-        return statements_ && statements_->command.has_value();
-    }
 
     [[nodiscard]] command_request request_for(std::string_view sql) const;
     [[nodiscard]] std::optional<wire::report> find_syntax_error(
@@ -585,6 +589,8 @@ private:
     std::unique_ptr<examination_state> examination_;
     bool makes_matview_ = false;   // CREATE MATERIALIZED VIEW has been sent
     bool is_examined_ = false;     // the batch under way has changed what notices are about
+    /// Session mode: the unnamed statement has been parsed, and not bound yet.
+    bool unnamed_unused_ = false;
     bool is_moving_ = false;       // the inspection under way is begin_move()'s
     std::optional<bool> movable_;  // what it has found
     demand demand_ = demand::nothing;

@@ -251,7 +251,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
         case cm::describe:
             return on_describe_rows(m, to_server);
         case cm::close:
-            return on_close(m, to_server, to_client);
+            return on_close_name(m, to_server, to_client);
         case cm::sync:
             return on_sync(m, to_server);
         case cm::execute:
@@ -359,12 +359,10 @@ void relay::note_traits(const parser::text_traits& traits) {
     if (traits.assigns_default) {
         reset_seen_ = true;
     }
-    if (!renames()) {
-        return;
-    }
-    if (traits.needs_inspection) {
+    if (renames() && traits.needs_inspection) {
         suspect_ = true;
     }
+    // What follows counts in session mode, too: where the session moves to another server.
     if (traits.dynamic_parameter) {
         rare().pinned_by = "set_config() with a name that is not a literal";
     }
@@ -405,6 +403,7 @@ ledger_entry& relay::begin_query() {
     barrier_ = barrier_ || std::exchange(barrier_at_sync_, false);
     unnamed_token_ = no_statement;
     unnamed_sticks_ = false;
+    unnamed_unused_ = false;
     server_->unnamed = no_statement;
     return entry;
 }
@@ -581,6 +580,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         note_block_end(p->text);
     }
     if (!p || !renames()) {
+        unnamed_unused_ = unnamed_unused_ || (p && p->name.empty());
         // What does not parse is for the server to refuse, in its own words.
         if (p && parser::quick_scan(p->text)) {
             const auto traits = parser::scan_text(p->text);
@@ -788,6 +788,7 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
 
 relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     if (!renames()) {
+        unnamed_unused_ = false;
         server_->requests.push(request::bind);
         open_batch_ = true;
         pass(m, to_server);

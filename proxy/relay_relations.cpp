@@ -14,6 +14,13 @@ namespace signalbox::proxy {
 namespace cm = wire::client_message;
 namespace sm = wire::server_message;
 
+namespace {
+
+/// Parse and Bind count parameters in 16 bits; the last one may have to be ours.
+constexpr std::size_t max_parameters = 65535;
+
+}  // namespace
+
 bool relay::may_read_relations(std::string_view sql) const noexcept {
     return env_.relations != nullptr && settings_.rules &&
            settings_.rules->may_use_relations(sql) && can_be_read();
@@ -53,7 +60,8 @@ relay::replaced relay::replace_relations(
         if (plan.refused) {
             out.refused = plan.refused->what;
             if (const auto at = plan.refused->position; at > 0) {
-                out.refused->position = characters_before(sql, each.offset + at - 1) + 1;
+                out.refused->position =
+                    characters_before(sql, each.offset + at - 1) + 1 + position_shift();
             }
             return out;
         }
@@ -66,6 +74,16 @@ relay::replaced relay::replace_relations(
             made->add(text);
         } else if (declared && !plan.needs_literals) {
             made->parameter = std::max(plan.highest_parameter, *declared) + 1;
+            if (made->parameter > max_parameters) {
+                out.refused = wire::report{
+                    .severity = "ERROR",
+                    .sqlstate = std::string{wire::sqlstate::program_limit_exceeded},
+                    .message = "a statement that reads relations of Signalbox can have " +
+                               std::to_string(max_parameters - 1) + " parameters",
+                    .detail = {},
+                    .hint = {}};
+                return out;
+            }
             made->add(text, rewrite::render_with_parameter(text, plan, made->parameter));
             made->plan = std::move(plan);
         } else {
@@ -80,13 +98,29 @@ relay::replaced relay::replace_relations(
 
 /// A Parse: of a text that reads relations, or of another under a name that such a one has.
 relay::taken relay::on_parse_text(const client_view& m, outbox& to_server, outbox& to_client) {
-    const auto p = m.complete() ? wire::parse_parse(m.body())
-                                : wire::result<wire::parse_message>{wire::wire_errc::truncated};
+    const bool has_relations = statements_ && statements_->has_relations;
+    if (env_.relations == nullptr || (!m.complete() && !has_relations)) {
+        return on_parse(m, to_server, to_client);
+    }
+    if (!m.complete()) {  // one that passes in pieces: the name stands at its beginning
+        const auto end = m.body().find('\0');
+        if (end == std::string_view::npos && m.whole.size() < wire::max_inspected_bytes) {
+            return taken::more_bytes;
+        }
+        const std::string name{m.body().substr(0, end)};
+        const auto before = server_->requests.size();
+        const auto done = on_parse(m, to_server, to_client);
+        if (done == taken::all) {
+            note_relations(name, nullptr, before);
+        }
+        return done;
+    }
+    const auto p = wire::parse_parse(m.body());
     if (p) {
         note_made(p->text);
     }
     const bool may_read = p && may_read_relations(p->text);
-    if (!p || (!may_read && !(statements_ && statements_->has_relations))) {
+    if (!p || (!may_read && !has_relations)) {
         return on_parse(m, to_server, to_client);
     }
     const std::string name{p->name};
@@ -119,24 +153,53 @@ relay::taken relay::on_parse_text(const client_view& m, outbox& to_server, outbo
     const auto done = on_parse(
         changed.empty() ? m : client_view{cm::parse, changed, changed.size()}, to_server, to_client
     );
-    to_server.copied();  // what was made here is not the client's to lie where it is
-    if (done != taken::all) {
-        return done;
+    if (!changed.empty()) {
+        to_server.copied();  // what was made here is not the client's to lie where it is
     }
+    if (done == taken::all) {
+        note_relations(name, found.sent, before);
+    }
+    return done;
+}
+
+/// A Close of a statement that reads relations: its name is free for another.
+relay::taken relay::on_close_name(const client_view& m, outbox& to_server, outbox& to_client) {
+    const auto target = m.complete() && statements_ && statements_->has_relations
+                            ? wire::parse_named_target(m.body())
+                            : wire::result<wire::named_target>{wire::wire_errc::truncated};
+    if (!target || target->kind != 'S') {
+        return on_close(m, to_server, to_client);
+    }
+    const std::string name{target->name};
+    const auto before = server_->requests.size();
+    const auto done = on_close(m, to_server, to_client);
+    if (done == taken::all) {
+        note_relations(name, nullptr, before);
+    }
+    return done;
+}
+
+/// What a name stands for from here on; confirmed when the last entry of the ledger is, of which
+/// there were `before`.
+void relay::note_relations(const std::string& name, sent_text_ptr sent, std::size_t before) {
     auto& known = statements();
+    if (!sent && !known.relations.contains(name) && !known.confirmed_relations.contains(name)) {
+        return;
+    }
     known.has_relations = true;
-    known.relations.insert_or_assign(name, found.sent);
-    if (server_->requests.size() == before) {
-        known.confirmed_relations.insert_or_assign(name, found.sent);  // it was answered here
-        return done;
+    known.relations.insert_or_assign(name, sent);
+    if (server_->requests.size() == before) {  // it was answered here
+        relations_settled({.name = name, .sent = std::move(sent)}, true);
+        return;
     }
     auto& entry = server_->requests[server_->requests.size() - 1];
     if (!entry.detail) {
         entry.detail = std::make_unique<ledger_detail>();
     }
-    entry.detail->parsed_name = name;
-    entry.detail->sent = found.sent;
-    return done;
+    if (entry.kind == request::parse) {
+        entry.detail->sent = sent;
+    }
+    entry.detail->renamed = named_relations{.name = name, .sent = std::move(sent)};
 }
 
 /// Null: the statement of this name reads none.
@@ -148,22 +211,47 @@ sent_text_ptr relay::relations_of(std::string_view name) const {
     return it != statements_->relations.end() ? it->second : nullptr;
 }
 
-/// A Parse has succeeded, or not: what its name stands for.
-void relay::relations_parsed(const ledger_detail& of, bool succeeded) {
+/// What the name means hangs on a batch that is not answered yet.
+bool relay::must_wait_for_relations(std::string_view name) const {
+    if (!statements_ || !statements_->has_relations || server_->requests.batches() == 0) {
+        return false;
+    }
+    const auto& confirmed = statements_->confirmed_relations;
+    const auto it = confirmed.find(name);
+    return relations_of(name) != (it != confirmed.end() ? it->second : nullptr);
+}
+
+/// A Parse or a Close has succeeded, or not: what its name stands for.
+void relay::relations_settled(const named_relations& of, bool succeeded) {
     auto& known = statements();
+    if (succeeded && of.sent) {
+        known.confirmed_relations.insert_or_assign(of.name, of.sent);
+        return;
+    }
+    const auto present = known.relations.find(of.name);
     if (succeeded) {
-        known.confirmed_relations.insert_or_assign(*of.parsed_name, of.sent);
-    } else if (const auto old = known.confirmed_relations.find(*of.parsed_name);
+        known.confirmed_relations.erase(of.name);
+        if (present != known.relations.end() && !present->second) {
+            known.relations.erase(present);
+        }
+    } else if (const auto old = known.confirmed_relations.find(of.name);
                old != known.confirmed_relations.end()) {
         known.relations.insert_or_assign(old->first, old->second);
-    } else {
-        known.relations.erase(*of.parsed_name);
+    } else if (present != known.relations.end()) {
+        known.relations.erase(present);
     }
 }
 
 /// A Bind, with the rows as its last parameter where the statement reads relations.
 relay::taken relay::on_bind_rows(const client_view& m, outbox& to_server) {
+    if (!statements_ || !statements_->has_relations) {
+        return on_bind(m, to_server);
+    }
     const auto names = wire::parse_bind_names(m.body());
+    if (names && must_wait_for_relations(names->statement)) {
+        stalled_ = true;
+        return taken::stop;
+    }
     const auto sent = names ? relations_of(names->statement) : nullptr;
     if (!sent || sent->parameter == 0) {
         return on_bind(m, to_server);
@@ -222,8 +310,15 @@ relay::taken relay::on_bind_rows(const client_view& m, outbox& to_server) {
 
 /// A Describe of a statement that reads relations: its last parameter is ours.
 relay::taken relay::on_describe_rows(const client_view& m, outbox& to_server) {
+    if (!statements_ || !statements_->has_relations) {
+        return on_describe(m, to_server);
+    }
     const auto target = m.complete() ? wire::parse_named_target(m.body())
                                      : wire::result<wire::named_target>{wire::wire_errc::truncated};
+    if (target && target->kind == 'S' && must_wait_for_relations(target->name)) {
+        stalled_ = true;
+        return taken::stop;
+    }
     const auto sent = target && target->kind == 'S' ? relations_of(target->name) : nullptr;
     const auto done = on_describe(m, to_server);
     if (sent && sent->parameter > 0 && done == taken::all) {

@@ -174,8 +174,8 @@ bool relay::on_server_message(
                     rare().names.confirm_prepare(d->client_name, d->statement);
                 }
             }
-            if (const auto& d = q.front().detail; d && d->parsed_name) {
-                relations_parsed(*d, true);
+            if (const auto& d = q.front().detail; d && d->renamed) {
+                relations_settled(*d->renamed, true);
             }
             q.pop();
             settle(to_client);
@@ -191,6 +191,9 @@ bool relay::on_server_message(
             if (kind == request::close && rare_ && q.front().unnamed != 0 &&
                 q.front().unnamed == rare_->confirmed_unnamed) {
                 forget_unnamed();
+            }
+            if (const auto& d = q.front().detail; d && d->renamed) {
+                relations_settled(*d->renamed, true);
             }
             q.pop();
             settle(to_client);
@@ -545,8 +548,8 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
         return;
     }
     const auto& d = *entry.detail;
-    if (d.parsed_name) {
-        relations_parsed(d, false);
+    if (d.renamed) {
+        relations_settled(*d.renamed, false);
     }
     if (d.statement && entry.kind == request::parse) {
         s.statements.forget(d.statement->id, d.number);
@@ -571,6 +574,9 @@ void relay::settle(outbox& to_client) {
         }
         const auto d = std::move(q.front().detail);
         q.pop();
+        if (d->renamed) {
+            relations_settled(*d->renamed, true);
+        }
         auto& out = to_client.copied();
         if (d->is_deallocate) {
             rare().names.confirm_close(d->client_name);
@@ -641,7 +647,13 @@ void relay::on_tag(std::string_view tag) {
             return !each.first.empty();
         });
     }
+    if (tag == "LOAD") {
+        s.tainted = true;
+    }
     if (!renames()) {
+        if (is("DISCARD ALL") && rare_) {
+            rare_->pinned_by.clear();
+        }
         return;
     }
     if (forgets) {
@@ -705,7 +717,6 @@ void relay::on_tag(std::string_view tag) {
         case 'L':
             suspect_ = suspect_ || tag == "LISTEN";
             if (tag == "LOAD") {
-                s.tainted = true;
                 rare().pinned_by = "LOAD";
                 suspect_ = true;
             }
@@ -944,7 +955,8 @@ void relay::attach(
 
 bool relay::may_move() const noexcept {
     return server_ != nullptr && !renames() && !is_doubtful() && server_->status == 'I' &&
-           !is_blocked() && !is_running() && !skip_locally_;
+           !is_blocked() && !is_running() && !skip_locally_ && !unnamed_unused_ &&
+           !unnamed_sticks_ && !is_pinned();
 }
 
 void relay::begin_move(outbox& to_server) {

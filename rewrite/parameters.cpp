@@ -229,10 +229,15 @@ std::string inspection_sql(const std::vector<std::string>& custom, std::string_v
 }
 
 std::string prepared_statements_sql() {
+    // A row must fit into wire::max_server_control_bytes, in whatever encoding.
     return "SELECT 'carried', p.name, "
            "pg_catalog.array_to_string(p.parameter_types::pg_catalog.oid[],"
            " ' ') OPERATOR(pg_catalog.||) pg_catalog.chr(10) OPERATOR(pg_catalog.||) p.statement"
-           " FROM pg_catalog.pg_prepared_statements p WHERE NOT p.from_sql";
+           " FROM pg_catalog.pg_prepared_statements p WHERE NOT p.from_sql"
+           " AND pg_catalog.octet_length(p.statement) OPERATOR(pg_catalog.<=) 200000"
+           " UNION ALL SELECT 'long prepared statement', p.name, ''"
+           " FROM pg_catalog.pg_prepared_statements p WHERE NOT p.from_sql"
+           " AND pg_catalog.octet_length(p.statement) OPERATOR(pg_catalog.>) 200000";
 }
 
 namespace {
