@@ -19,6 +19,8 @@ constexpr auto closing_timeout = std::chrono::seconds{2};
 /// How long a client waits for notices about what it has created.
 constexpr auto examination_timeout = std::chrono::milliseconds{50};
 constexpr auto linger_timeout = std::chrono::seconds{5};
+/// How long a server that is to be left may take to say what the session has there.
+constexpr auto last_word_timeout = std::chrono::seconds{5};
 /// A client that does not read what is made for it (not what a server sends) is not read from
 /// beyond this.
 constexpr std::size_t max_pending_bytes = std::size_t{1} << 20U;
@@ -425,6 +427,7 @@ void session::serve(rewrite::parameter_set_ptr reported, wire::backend_key_data 
         drain();
         return;
     }
+    target_may_have_changed();  // while the server was asked to take the startup parameters
     if (!held_.empty()) {
         pump({});
     }
@@ -967,7 +970,8 @@ bool session::ask_to_move() {
 }
 
 void session::on_move_answer(bool movable) {
-    if (movable) {
+    // What the server says unasked may have come in part: then it is heard first.
+    if (movable && server_held_.empty() && !relay_->is_mid_message()) {
         leave_server();
     } else if (has_to_move_) {
         end_at_old_target();
@@ -990,6 +994,12 @@ void session::end_at_old_target() {
     }
     // An idle session that could go is told to; what keeps it is asked for first.
     if (!std::exchange(has_to_move_, true) && ask_to_move()) {
+        moving_->start(
+            owner_.io().loop,
+            owner_.io().loop.now() + last_word_timeout,
+            [](void* self) { static_cast<session*>(self)->end_at_old_target(); },
+            this
+        );
         return;
     }
     wire::report why{

@@ -225,6 +225,9 @@ void session::on_timer() {
     }
     const auto now = owner_.io().loop.now();
     const auto& r = *pool_->route;
+    if (relay_->is_commanding()) {
+        busy_since_ = now;  // it has limits of its own, and there is nothing to cancel
+    }
     const auto due = [now](duration limit, backend::time_point since) {
         return limit.count() > 0 && now >= since + limit;
     };
@@ -290,10 +293,14 @@ bool session::cancel_statement(std::function<void()> finished) {
         finished();
         return true;
     }
-    if (!server_ || !relay_->is_busy()) {
+    if (phase_ != phase::serving || !relay_->is_busy()) {
         return false;
     }
     relay_->note_cancel();
+    if (!server_) {  // a statement of ours is carried out: it is not broken off, but is the last
+        finished();
+        return true;
+    }
     ++cancels_;
     owner_.cancel(*server_, [&owner = owner_, id = id_, finished = std::move(finished)] {
         if (auto* const self = owner.find_session(id); self != nullptr) {
