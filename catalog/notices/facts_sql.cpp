@@ -217,8 +217,17 @@ std::shared_ptr<const parser::expression> tree_of(const std::string& sql) {
 
 }  // namespace
 
-const char* const search_path_sql =
-    "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false)";
+const char* const facts_settings_sql =
+    "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),"
+    " pg_catalog.set_config('client_encoding', 'UTF8', false),"
+    " pg_catalog.set_config('standard_conforming_strings', 'on', false),"
+    " pg_catalog.set_config('quote_all_identifiers', 'off', false),"
+    " pg_catalog.set_config('datestyle', 'ISO, YMD', false),"
+    " pg_catalog.set_config('intervalstyle', 'postgres', false),"
+    " pg_catalog.set_config('timezone', 'UTC', false),"
+    " pg_catalog.set_config('extra_float_digits', '1', false),"
+    " pg_catalog.set_config('bytea_output', 'hex', false),"
+    " pg_catalog.set_config('jit', 'off', false)";
 
 const char* const examined_objects_sql =
     "SELECT c.oid FROM pg_catalog.pg_class c"

@@ -1,6 +1,6 @@
 // The queries that read a server's catalogs, and their rows made into facts.
 //
-//   control connection:  search_path_sql, once
+//   control connection:  facts_settings_sql, once
 //                        for each query of facts_sql(…): its rows -> facts_reader::add(query, row)
 //                        facts_reader::finish() -> server_facts
 //
@@ -21,8 +21,10 @@
 
 namespace signalbox::catalog {
 
-/// Makes the server qualify every name in the definitions that it writes.
-extern const char* const search_path_sql;
+/// Makes the server qualify every name in the definitions that it writes, and write literals the same
+/// way whatever the role's and the database's settings. Without JIT, which takes a second to compile
+/// what runs for ten milliseconds.
+extern const char* const facts_settings_sql;
 
 /// About these objects and what is needed to examine them: a view's tables with their indexes, an
 /// index's table with its other indexes and the views that read it. Empty: about all objects.

@@ -92,7 +92,7 @@ int run(const char* url, const char* created) {
     if (::PQstatus(server.get()) != CONNECTION_OK) {
         throw std::runtime_error{::PQerrorMessage(server.get())};
     }
-    ask(server.get(), catalog::search_path_sql);
+    ask(server.get(), catalog::facts_settings_sql);
     const auto begin = std::chrono::steady_clock::now();
     std::vector<catalog::object_oid> about;
     if (created != nullptr) {

@@ -32,9 +32,8 @@ bool is_tested(const view_reader& view, const used_column& column, std::size_t l
     const auto is_it = [&](const expression& e) { return view.column_of(e, level) == column; };
     const auto& conditions = view.level(level).conditions;
     const bool is_compared = std::any_of(conditions.begin(), conditions.end(), [&](const auto& c) {
-        const auto& restricts = c.restricts;
-        const bool applies =
-            std::find(restricts.begin(), restricts.end(), column.source) != restricts.end();
+        // An outer join fills with NULL what its ON did not choose.
+        const bool applies = c.is_where || !view.level(level).sources[column.source].may_be_missing;
         const bool is_strict =
             is_comparison(c.what) || c.what.kind == expression_kind::any ||
             c.what.kind == expression_kind::is_not_null ||
