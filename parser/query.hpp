@@ -119,7 +119,8 @@ std::optional<query> parse_query(std::string_view sql);
 std::optional<expression> parse_expression(std::string_view sql);
 
 /// The query's text in a form that does not depend on white space, comments and the names that
-/// relations and sub-selects in FROM are given. Not SQL. Text that does not parse is its own form.
+/// relations and sub-selects in FROM, and CTEs, are given. Not SQL. Text that does not parse is its
+/// own form.
 std::string canonical_form(std::string_view sql);
 
 /// SQL of an expression, its columns without their qualifier. No value: something in it cannot be

@@ -53,6 +53,9 @@ tree_message node_child(const tree_message& m, std::string_view name) noexcept {
 
 std::vector<tree_message> nodes_of(const tree_message& m, std::string_view name) {
     std::vector<tree_message> found;
+    if (m.type == nullptr) {
+        return found;
+    }
     for (tree_reader in{m}; !in.at_end();) {
         const auto f = in.next();
         if (f.name() == name && f.is_message()) {
@@ -547,8 +550,8 @@ tree_message statement_in(std::string_view tree) {
     return statement.type == nullptr ? tree_message{} : node_child(statement, "stmt");
 }
 
-/// Writes every field but locations. Sources are written as numbers, in FROM and where a column is
-/// qualified with one.
+/// Writes every field but locations. Sources and CTEs are written as numbers, where they are named
+/// and where they are used.
 class canonical_writer {
 public:
     std::string write(const tree_message& m) {
@@ -564,6 +567,10 @@ private:
         const bool is_select = m.is(pg_query__select_stmt__descriptor);
         if (is_select) {
             scopes_.emplace_back();
+            ctes_.emplace_back();
+            for (const auto& cte : nodes_of(child(m, "with_clause"), "ctes")) {
+                ctes_.back().emplace_back(field_of(cte, "ctename").bytes, ++count_);
+            }
             for (const auto& source : nodes_of(m, "from_clause")) {
                 name_sources(source);
             }
@@ -574,7 +581,9 @@ private:
             write_column(m);
         } else {
             if (m.is(pg_query__range_var__descriptor) && child(m, "alias").type == nullptr) {
-                write_source(field_of(m, "relname").bytes);
+                out_ += "alias=Alias(";
+                write_name(field_of(m, "relname").bytes, scopes_);
+                out_ += ')';
             }
             for (tree_reader in{m}; !in.at_end();) {
                 write_field(m, in.next());
@@ -583,6 +592,7 @@ private:
         out_ += ')';
         if (is_select) {
             scopes_.pop_back();
+            ctes_.pop_back();
         }
     }
 
@@ -591,7 +601,13 @@ private:
             return;
         }
         if (m.is(pg_query__alias__descriptor) && f.name() == "aliasname") {
-            write_source(f.bytes);
+            write_name(f.bytes, scopes_);
+            return;
+        }
+        const bool is_cte = m.is(pg_query__common_table_expr__descriptor) && f.name() == "ctename";
+        if (is_cte || (m.is(pg_query__range_var__descriptor) && f.name() == "relname" &&
+                       !has(m, "schemaname"))) {
+            write_name(f.bytes, ctes_);
             return;
         }
         out_ += f.name();
@@ -614,15 +630,15 @@ private:
         const auto fields = nodes_of(m, "fields");
         for (std::size_t i = 0; i < fields.size(); ++i) {
             if (i == 0 && fields.size() > 1 && fields[0].is(pg_query__string__descriptor)) {
-                write_source(tree_reader{fields[0]}.next().bytes);
+                write_name(tree_reader{fields[0]}.next().bytes, scopes_);
             } else {
                 write_message(fields[i]);
             }
         }
     }
 
-    void write_source(std::string_view name) {
-        for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
+    void write_name(std::string_view name, const std::vector<names>& in) {
+        for (auto scope = in.rbegin(); scope != in.rend(); ++scope) {
             for (const auto& [known, number] : *scope) {
                 if (known == name) {
                     out_ += "#" + std::to_string(number) + ";";
@@ -656,7 +672,8 @@ private:
     }
 
     std::string out_;
-    std::vector<names> scopes_;
+    std::vector<names> scopes_;  // sources, by statement
+    std::vector<names> ctes_;
     std::size_t count_ = 0;
     std::size_t depth_ = 0;
 };
