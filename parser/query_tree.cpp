@@ -551,7 +551,8 @@ tree_message statement_in(std::string_view tree) {
 }
 
 /// Writes every field but locations. Sources and CTEs are written as numbers, where they are named
-/// and where they are used.
+/// and where they are used. The form is that of this libpg_query: fingerprints in stores hang on
+/// it.
 class canonical_writer {
 public:
     std::string write(const tree_message& m) {
@@ -580,13 +581,14 @@ private:
         if (m.is(pg_query__column_ref__descriptor)) {
             write_column(m);
         } else {
-            if (m.is(pg_query__range_var__descriptor) && child(m, "alias").type == nullptr) {
-                out_ += "alias=Alias(";
-                write_name(field_of(m, "relname").bytes, scopes_);
-                out_ += ')';
-            }
             for (tree_reader in{m}; !in.at_end();) {
                 write_field(m, in.next());
+            }
+            // An alias is behind the name, and the name is one where there is no other.
+            if (m.is(pg_query__range_var__descriptor) && child(m, "alias").type == nullptr) {
+                out_ += "alias=Alias(aliasname=";
+                write_name(field_of(m, "relname").bytes, scopes_);
+                out_ += ')';
             }
         }
         out_ += ')';
@@ -600,6 +602,8 @@ private:
         if (f.about == nullptr || f.name() == "location") {
             return;
         }
+        out_ += f.name();
+        out_ += '=';
         if (m.is(pg_query__alias__descriptor) && f.name() == "aliasname") {
             write_name(f.bytes, scopes_);
             return;
@@ -610,8 +614,6 @@ private:
             write_name(f.bytes, ctes_);
             return;
         }
-        out_ += f.name();
-        out_ += '=';
         if (f.is_message()) {
             write_message(message_in(f));
         } else if (f.about->type == PROTOBUF_C_TYPE_STRING) {

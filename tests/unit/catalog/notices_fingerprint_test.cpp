@@ -70,7 +70,7 @@ std::string fingerprint(
 }  // namespace
 
 TEST_CASE("notices: a fingerprint is a UUID of version 5 that has always been the same") {
-    // Known by heart: statuses in stores of earlier versions are kept under it.
+    // Statuses in stores of earlier versions are kept under it.
     CHECK(fingerprint("SELECT a.x FROM s.t a") == "KNOWN");
 }
 

@@ -120,7 +120,7 @@ TEST_CASE("notices: an index too wide, and what makes it good enough") {
     notice_world world;
     const auto table = world.table("t", {"a", "b", "c"});
     const auto index = world.index(table, "abc", {"a", "b", "c"});
-    const auto [condition, fires] = GENERATE(table<std::string, bool>({
+    const auto [condition, fires] = GENERATE(Catch::Generators::table<std::string, bool>({
         {"x.b = 1", true},
         {"1 = x.b", true},
         {"x.b = '-1'::integer", true},
@@ -189,7 +189,7 @@ TEST_CASE("notices: a foreign key of two columns is met by both comparisons only
     world[child].foreign_keys.push_back(
         {.name = "fk", .referenced = parent, .columns = {1, 2}, .referenced_columns = {1, 2}}
     );
-    const auto [condition, fires] = GENERATE(table<std::string, bool>({
+    const auto [condition, fires] = GENERATE(Catch::Generators::table<std::string, bool>({
         {"JOIN s.p b ON ((a.x = b.x) AND (b.y = a.y))", true},
         {"JOIN s.p b USING (x, y)", true},
         {"LEFT JOIN s.p b ON ((a.x = b.x) AND (b.y = a.y))", true},
@@ -230,7 +230,7 @@ TEST_CASE("notices: a materialized view's key is guessed only where it is certai
     const auto table = world.table("t", {"a", "b"});
     const auto primary = world.index(table, "t_pkey", {"a"});
     world[primary].is_unique = world[primary].is_primary = true;
-    const auto [definition, action] = GENERATE(table<std::string, std::string>({
+    const auto [definition, action] = GENERATE(Catch::Generators::table<std::string, std::string>({
         {"SELECT x.b AS p, x.a AS q FROM s.t x", "CREATE UNIQUE INDEX ON s.m (q);"},
         {"SELECT max(x.b) AS p, x.a AS q FROM s.t x GROUP BY x.a",
          "CREATE UNIQUE INDEX ON s.m (q);"},
