@@ -21,9 +21,9 @@
 
 namespace signalbox::catalog {
 
-/// Makes the server qualify every name in the definitions that it writes, and write literals the same
-/// way whatever the role's and the database's settings. Without JIT, which takes a second to compile
-/// what runs for ten milliseconds.
+/// Makes the server qualify every name in the definitions that it writes, and write literals the
+/// same way whatever the role's and the database's settings. Without JIT, which takes a second to
+/// compile what runs for ten milliseconds.
 extern const char* const facts_settings_sql;
 
 /// About these objects and what is needed to examine them: a view's tables with their indexes, an
