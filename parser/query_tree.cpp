@@ -640,8 +640,8 @@ private:
     }
 
     void write_name(std::string_view name, const std::vector<names>& in) {
-        for (auto scope = in.rbegin(); scope != in.rend(); ++scope) {
-            for (const auto& [known, number] : *scope) {
+        for (auto i = in.size(); i > 0; --i) {
+            for (const auto& [known, number] : in[i - 1]) {
                 if (known == name) {
                     out_ += "#" + std::to_string(number) + ";";
                     return;

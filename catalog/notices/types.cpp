@@ -38,21 +38,20 @@ std::optional<std::string> unless_equal(std::string redacted, const std::string&
 
 template <typename Type>
 void examine_by(
-    const Type& type,
     const object_facts& object,
     const server_facts& facts,
     const notice_place& place,
     std::vector<notice>& out
 ) {
     std::set<std::vector<std::string>> seen;
-    for (auto& found : type.examine(object, facts)) {
+    for (auto& found : Type::examine(object, facts)) {
         if (!seen.insert(found.facts).second) {
             continue;
         }
         notice n;
         n.type = Type::name;
-        n.text = type.render(found, redaction::plain);
-        auto redacted = type.render(found, redaction::literals);
+        n.text = Type::render(found, redaction::plain);
+        auto redacted = Type::render(found, redaction::literals);
         n.redacted_message = unless_equal(std::move(redacted.message), n.text.message);
         n.redacted_hint = unless_equal(std::move(redacted.hint), n.text.hint);
         n.redacted_action = unless_equal(std::move(redacted.action), n.text.action);
@@ -95,7 +94,9 @@ std::vector<notice> examine_object(
     std::vector<notice> out;
     if (object.is_examined) {
         std::apply(
-            [&](const auto&... type) { (examine_by(type, object, facts, place, out), ...); },
+            [&](const auto&... type) {
+                (examine_by<std::decay_t<decltype(type)>>(object, facts, place, out), ...);
+            },
             all_types{}
         );
     }

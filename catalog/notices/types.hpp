@@ -4,8 +4,8 @@
 //
 //   static constexpr std::string_view name
 //   struct finding : catalog::finding          its own facts, as SQL text and names
-//   std::vector<finding> examine(const object_facts&, const server_facts&) const
-//   notice_text render(const finding&, redaction) const
+//   static std::vector<finding> examine(const object_facts&, const server_facts&)
+//   static notice_text render(const finding&, redaction)
 //
 // and a line in the list of types.cpp. Types are pure: what an examination finds depends on the
 // facts alone. SQL of the user's definitions reaches a text through shown() only.

@@ -49,7 +49,7 @@ std::optional<comparison_with_null::finding> find_in(const expression& e) {
 
 std::vector<comparison_with_null::finding> comparison_with_null::examine(
     const object_facts& object, const server_facts& /*facts*/
-) const {
+) {
     std::vector<finding> out;
     const auto visit = [&](const expression& e) {
         if (auto found = find_in(e)) {
@@ -74,7 +74,7 @@ std::vector<comparison_with_null::finding> comparison_with_null::examine(
     return out;
 }
 
-notice_text comparison_with_null::render(const finding& found, redaction mode) const {
+notice_text comparison_with_null::render(const finding& found, redaction mode) {
     const auto comparison = shown(found.comparison, mode);
     notice_text text;
     text.message = found.object + " compares with NULL: " + comparison + " is never true";

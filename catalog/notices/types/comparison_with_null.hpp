@@ -21,10 +21,10 @@ public:
         std::string instead;     // SQL; "" = nothing simple
     };
 
-    [[nodiscard]] std::vector<finding> examine(
+    [[nodiscard]] static std::vector<finding> examine(
         const object_facts& object, const server_facts& facts
-    ) const;
-    [[nodiscard]] notice_text render(const finding& found, redaction mode) const;
+    );
+    [[nodiscard]] static notice_text render(const finding& found, redaction mode);
 };
 
 }  // namespace signalbox::catalog

@@ -15,7 +15,7 @@ bool is_constant(const index_key& key) {
 
 std::vector<empty_index_key::finding> empty_index_key::examine(
     const object_facts& object, const server_facts& facts
-) const {
+) {
     const auto* const table = facts.find(object.table);
     if (object.kind != object_kind::index || object.is_unique || object.is_exclusion ||
         object.keys.empty() || table == nullptr ||
@@ -34,7 +34,7 @@ std::vector<empty_index_key::finding> empty_index_key::examine(
     return {found};
 }
 
-notice_text empty_index_key::render(const finding& found, redaction mode) const {
+notice_text empty_index_key::render(const finding& found, redaction mode) {
     notice_text text;
     text.message = "index " + found.index + " has an empty key: (" + shown(found.keys, mode) +
                    ") is the same for every row of table " + found.table;

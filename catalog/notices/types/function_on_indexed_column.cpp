@@ -142,7 +142,7 @@ const object_facts* unused_index(
 
 std::vector<function_on_indexed_column::finding> function_on_indexed_column::examine(
     const object_facts& object, const server_facts& facts
-) const {
+) {
     std::vector<finding> out;
     const view_reader view{object, facts};
     const auto examine_side = [&](const parser::query_condition& condition,
@@ -190,7 +190,7 @@ std::vector<function_on_indexed_column::finding> function_on_indexed_column::exa
     return out;
 }
 
-notice_text function_on_indexed_column::render(const finding& found, redaction mode) const {
+notice_text function_on_indexed_column::render(const finding& found, redaction mode) {
     const auto expression = shown(found.expression, mode);
     notice_text text;
     text.message = found.view + " compares " + expression + " of table " + found.table +

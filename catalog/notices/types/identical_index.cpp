@@ -21,7 +21,7 @@ bool is_enforced_by(const object_facts& index, const object_facts& other) {
 
 std::vector<identical_index::finding> identical_index::examine(
     const object_facts& object, const server_facts& facts
-) const {
+) {
     if (object.kind != object_kind::index || !object.is_valid || object.is_primary ||
         object.is_exclusion || object.is_replica_identity) {
         return {};
@@ -50,7 +50,7 @@ std::vector<identical_index::finding> identical_index::examine(
     return {};
 }
 
-notice_text identical_index::render(const finding& found, redaction /*mode*/) const {
+notice_text identical_index::render(const finding& found, redaction /*mode*/) {
     notice_text text;
     text.message = "index " + found.index + " is identical to index " + found.older;
     text.hint = "Every write to table " + found.table +

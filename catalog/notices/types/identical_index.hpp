@@ -27,10 +27,10 @@ public:
         bool is_referenced = false;  // by a foreign key: it cannot be dropped as it stands
     };
 
-    [[nodiscard]] std::vector<finding> examine(
+    [[nodiscard]] static std::vector<finding> examine(
         const object_facts& object, const server_facts& facts
-    ) const;
-    [[nodiscard]] notice_text render(const finding& found, redaction mode) const;
+    );
+    [[nodiscard]] static notice_text render(const finding& found, redaction mode);
 };
 
 }  // namespace signalbox::catalog

@@ -231,7 +231,7 @@ std::vector<std::pair<index_too_wide::finding, const object_facts*>> findings_of
 
 std::vector<index_too_wide::finding> index_too_wide::examine(
     const object_facts& object, const server_facts& facts
-) const {
+) {
     std::vector<finding> out;
     const bool is_index = object.kind == object_kind::index;
     if (is_index && (object.keys.size() < 2 || !object.predicate.empty())) {
@@ -252,7 +252,7 @@ std::vector<index_too_wide::finding> index_too_wide::examine(
     return out;
 }
 
-notice_text index_too_wide::render(const finding& found, redaction mode) const {
+notice_text index_too_wide::render(const finding& found, redaction mode) {
     notice_text text;
     text.message = "index " + found.index + " is too wide for the literal constraints of " +
                    found.view + " on table " + found.table + ": " + shown(found.constraints, mode);

@@ -48,7 +48,7 @@ bool has_trigrams(
 
 std::vector<leading_wildcard::finding> leading_wildcard::examine(
     const object_facts& object, const server_facts& facts
-) const {
+) {
     std::vector<finding> out;
     const view_reader view{object, facts};
     const auto examine_one = [&](const expression& match, std::size_t level) {
@@ -92,7 +92,7 @@ std::vector<leading_wildcard::finding> leading_wildcard::examine(
     return out;
 }
 
-notice_text leading_wildcard::render(const finding& found, redaction mode) const {
+notice_text leading_wildcard::render(const finding& found, redaction mode) {
     notice_text text;
     text.message = found.view + " matches " + shown(found.condition, mode) + " on table " +
                    found.table + ", a pattern with a leading wildcard";

@@ -72,7 +72,7 @@ bool is_sorted_below(const view_reader& view, const parser::query_select& level)
 
 std::vector<limit_without_order::finding> limit_without_order::examine(
     const object_facts& object, const server_facts& facts
-) const {
+) {
     std::vector<finding> out;
     const view_reader view{object, facts};
     for (std::size_t at = 0; at < view.levels(); ++at) {
@@ -95,7 +95,7 @@ std::vector<limit_without_order::finding> limit_without_order::examine(
     return out;
 }
 
-notice_text limit_without_order::render(const finding& found, redaction mode) const {
+notice_text limit_without_order::render(const finding& found, redaction mode) {
     const auto limit = "LIMIT " + shown(found.limit, mode);
     const auto which = found.ordinal == 0 ? "" : " (" + std::to_string(found.ordinal) + ")";
     notice_text text;

@@ -22,10 +22,10 @@ public:
         std::size_t ordinal = 0;  // which of the view's, from 1; 0: the only one
     };
 
-    [[nodiscard]] std::vector<finding> examine(
+    [[nodiscard]] static std::vector<finding> examine(
         const object_facts& object, const server_facts& facts
-    ) const;
-    [[nodiscard]] notice_text render(const finding& found, redaction mode) const;
+    );
+    [[nodiscard]] static notice_text render(const finding& found, redaction mode);
 };
 
 }  // namespace signalbox::catalog

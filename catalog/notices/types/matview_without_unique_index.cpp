@@ -109,7 +109,7 @@ std::vector<std::string> key_of(const object_facts& view, const server_facts& fa
 
 std::vector<matview_without_unique_index::finding> matview_without_unique_index::examine(
     const object_facts& object, const server_facts& facts
-) const {
+) {
     if (object.kind != object_kind::materialized_view) {
         return {};
     }
@@ -129,7 +129,7 @@ std::vector<matview_without_unique_index::finding> matview_without_unique_index:
     return {found};
 }
 
-notice_text matview_without_unique_index::render(const finding& found, redaction /*mode*/) const {
+notice_text matview_without_unique_index::render(const finding& found, redaction /*mode*/) {
     notice_text text;
     text.message = "materialized view " + found.view + " has no unique index";
     text.hint =

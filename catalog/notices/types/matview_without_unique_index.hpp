@@ -20,10 +20,10 @@ public:
         std::vector<std::string> key;  // that is unique by the view's definition; empty: none known
     };
 
-    [[nodiscard]] std::vector<finding> examine(
+    [[nodiscard]] static std::vector<finding> examine(
         const object_facts& object, const server_facts& facts
-    ) const;
-    [[nodiscard]] notice_text render(const finding& found, redaction mode) const;
+    );
+    [[nodiscard]] static notice_text render(const finding& found, redaction mode);
 };
 
 }  // namespace signalbox::catalog

@@ -56,7 +56,7 @@ bool is_tested(const view_reader& view, const used_column& column, std::size_t l
 
 std::vector<not_in_nullable::finding> not_in_nullable::examine(
     const object_facts& object, const server_facts& facts
-) const {
+) {
     std::vector<finding> out;
     const view_reader view{object, facts};
     const auto visit = [&](const expression& e) {
@@ -91,7 +91,7 @@ std::vector<not_in_nullable::finding> not_in_nullable::examine(
     return out;
 }
 
-notice_text not_in_nullable::render(const finding& found, redaction mode) const {
+notice_text not_in_nullable::render(const finding& found, redaction mode) {
     const auto before = shown(found.before, mode);
     notice_text text;
     text.message = found.object + " has " + before + " NOT IN a sub-select of column " +

@@ -47,7 +47,7 @@ bool serves(const object_facts& index, const foreign_key& key) {
 
 std::vector<unindexed_foreign_key::finding> unindexed_foreign_key::examine(
     const object_facts& object, const server_facts& facts
-) const {
+) {
     std::vector<finding> out;
     const view_reader view{object, facts};
     const auto examine_pair = [&](const used_column& from,
@@ -87,7 +87,7 @@ std::vector<unindexed_foreign_key::finding> unindexed_foreign_key::examine(
     return out;
 }
 
-notice_text unindexed_foreign_key::render(const finding& found, redaction /*mode*/) const {
+notice_text unindexed_foreign_key::render(const finding& found, redaction /*mode*/) {
     notice_text text;
     text.message = found.view + " joins along foreign key \"" + found.constraint + "\" of table " +
                    found.table + ", which has no index";
