@@ -57,7 +57,8 @@ constexpr auto catalog_keys = std::to_array<std::string_view>(
      "history_per_connection",
      "status_quota",
      "ignored_retention",
-     "schemas"}
+     "schemas",
+     "notices"}
 );
 constexpr auto availability_keys =
     std::to_array<std::string_view>({"interval", "window", "failure_window", "parallel", "kafka"});
@@ -319,6 +320,7 @@ void read_catalog(const section& from, catalog_settings& out) {
     }
     out.status_quota = *rate;
     from.read_duration("ignored_retention", out.ignored_retention);
+    from.read("notices", out.notices);
     if (const auto schemas = from.child("schemas", "schemas of [catalog]", schema_keys)) {
         schemas->read("catalog", out.catalog_schema);
         schemas->read("internal", out.internal_schema);

@@ -117,6 +117,7 @@ struct catalog_settings {
     duration ignored_retention = std::chrono::hours{24 * 180};
     std::string catalog_schema = "mz_catalog";
     std::string internal_schema = "mz_internal";
+    bool notices = true;  // views and indexes are examined
 };
 
 /// [availability]

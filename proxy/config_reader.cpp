@@ -234,6 +234,18 @@ std::string section::checked_text(std::string_view key, const toml::node& node) 
     return text->get();
 }
 
+void section::read(std::string_view key, bool& out) const {
+    const toml::node* const node = find(key);
+    if (node == nullptr) {
+        return;
+    }
+    const auto* const value = node->as_boolean();
+    if (value == nullptr) {
+        fail_type(key, "true or false", *node, "without quotes");
+    }
+    out = value->get();
+}
+
 void section::read(std::string_view key, std::string& out) const {
     if (const toml::node* const node = find(key)) {
         out = checked_text(key, *node);

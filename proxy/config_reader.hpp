@@ -113,6 +113,7 @@ public:
     /// The string of a node under `key`: its value, or an element of its list.
     [[nodiscard]] std::string checked_text(std::string_view key, const toml::node& node) const;
     void read(std::string_view key, std::string& out) const;
+    void read(std::string_view key, bool& out) const;
     void read_path(std::string_view key, std::string& out) const;
     void read_duration(std::string_view key, duration& out) const;
     void read_size(std::string_view key, std::uint64_t& out, std::uint64_t min, std::uint64_t max)

@@ -413,7 +413,7 @@ void connection_service::submit_examination(
 /// The leader's: every database that a route names, whole at the start, and what has changed behind
 /// everybody's back once in a while.
 void connection_service::examine_routes() {
-    if (!catalog_->is_leader()) {
+    if (!catalog_->is_leader() || !config_.catalog.notices) {
         has_examined_ = false;
         return;
     }
@@ -445,8 +445,9 @@ void connection_service::forget_dropped(const parser::command& command) {
         return;
     }
     const auto known = snapshot();
+    const auto noticed = notices_->snapshot();
     std::set<std::string> gone;
-    for (const auto& [id, object] : notices_->snapshot()->objects) {
+    for (const auto& [id, object] : noticed->objects) {
         gone.insert(object->connection_id);
     }
     for (const auto& each : known->connections) {

@@ -150,6 +150,12 @@ void examiner::work(const examined_database& where, bool is_all, const maker& do
     for (const bool is_last : {false, true}) {
         const bool was_open = known.server != nullptr;
         try {
+            if (!known.of || *known.of != *where.target->connection) {
+                known.server.reset();  // the connection leads somewhere else by now
+                known.is_known = false;
+                known.versions.clear();
+                known.of = where.target->connection;
+            }
             const bool is_new = known.server == nullptr;
             if (is_new) {
                 known.server = std::make_unique<backend::control_connection>(
@@ -161,7 +167,7 @@ void examiner::work(const examined_database& where, bool is_all, const maker& do
             }
             if (is_new) {
                 known.server->connect();
-                known.server->query(catalog::search_path_sql);
+                known.server->query(catalog::facts_settings_sql);
             }
             look(known, where, is_all, done);
             ask(nullptr);

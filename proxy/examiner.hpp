@@ -61,6 +61,7 @@ public:
 private:
     struct known_database {
         std::unique_ptr<backend::control_connection> server;
+        std::shared_ptr<const catalog::postgres_connection> of;
         std::map<std::uint32_t, std::string> versions;  // by oid
         bool is_known = false;
     };

@@ -52,7 +52,8 @@ relay::replaced relay::replace_relations(
     auto made = std::make_shared<sent_text>(
         is_utf8 ? rewrite::character_size::utf8 : rewrite::character_size::one_byte
     );
-    for (const auto& each : decide(sql)->statements) {
+    const auto found = decide(sql);  // what is not cached would be gone in the loop
+    for (const auto& each : found->statements) {
         const auto text = sql.substr(each.offset, each.size);
         auto plan = may_read_relations(text)
                         ? rewrite::find_relations(text, string_style(), env_.relations->schemas())

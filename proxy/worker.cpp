@@ -120,7 +120,8 @@ void worker::configure(pool_entry& entry, const resolved_route& route) {
         .is_superuser = known != nullptr && known->settings->superuser,
         .is_support = known != nullptr && known->settings->support,
         .asks_server = route.connection->user.empty()};
-    entry.relay.examines = !route.connection->user.empty() || !r.auth_user.empty();
+    entry.relay.examines = runtime_->config().catalog.notices &&
+                           (!route.connection->user.empty() || !r.auth_user.empty());
     entry.relay.rules = runtime_->rules_of(r);
     auto& verdicts = verdicts_[entry.relay.rules.get()];
     if (!verdicts) {

@@ -42,7 +42,9 @@ def scripted(start_box):
         server = FakeServer(script, **options)
         servers.append(server)
         settings = {"hold_timeout": "5s", "connect_timeout": "1s", "pool_size": 1, **(route or {})}
-        box = start_box(standard_config(server, route=settings))
+        # Nobody but the clients: no check, no examination of what is there.
+        changes = {"availability": {"interval": "0"}}
+        box = start_box(standard_config(server, changes, route=settings))
         return server, box
 
     yield start

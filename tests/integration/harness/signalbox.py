@@ -96,6 +96,8 @@ def standard_config(server, changes=None, route=None, connection=None, routes=No
         "connections": {"main": merge(target, connection)},
         "routes": [],
         "console": {"port": 0},
+        # Its control connections would be counted among the server's, by tests that count.
+        "catalog": {"notices": False},
         "log": {"level": "info"},
     }
     named = {mode: {"pool_mode": mode} for mode in MODES}
