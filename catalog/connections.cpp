@@ -79,6 +79,16 @@ postgres_connections usable(const planned_map& planned) {
     throw rejection{said, why.option()};
 }
 
+void check_type(connection_type type) {
+    const auto& kind = kind_of(type);
+    if (!kind.is_supported()) {
+        refuse(
+            wire::sqlstate::feature_not_supported,
+            std::string{kind.label()} + " connections are not supported yet"
+        );
+    }
+}
+
 bool is_validated(connection_type type, const std::optional<bool>& asked) {
     return type != connection_type::aws_privatelink && asked.value_or(true);
 }
@@ -305,9 +315,11 @@ void connection_catalog::plan_all() {
             continue;
         }
         try {
-            planned_.emplace(
-                each.name, kind_of(each.type).plan(each.name, options_of_stored(each), context)
-            );
+            auto plan = kind_of(each.type).plan(each.name, options_of_stored(each), context);
+            if (plan.postgres) {
+                check_supported(plan);
+            }
+            planned_.emplace(each.name, std::move(plan));
         } catch (const rejection& why) {
             user_.warn(in_words(each.name) + " cannot be used", why.what());
             unplanned_.emplace(each.name, why.what());
@@ -351,6 +363,14 @@ command_outcome connection_catalog::execute(const parser::command& command, cons
 template <class Other>
 command_outcome connection_catalog::run(const Other& /*asked*/, const actor& /*who*/) {
     refuse(wire::sqlstate::feature_not_supported, "this statement is not supported yet");
+}
+
+/// Throws rejection, 0A000, for what is checked but cannot be used yet: a type, or a way through one.
+void connection_catalog::check_supported(const planned_connection& connection) const {
+    check_type(connection.type);
+    for (const auto& other : connection.depends_on) {
+        check_type(need(other).type);
+    }
 }
 
 /// Throws rejection, 08001, where it does not answer.
@@ -444,12 +464,7 @@ command_outcome connection_catalog::run(const parser::create_connection& asked, 
     const auto& kind = kind_of(asked.type);
     const auto options = options_of(kind, asked.options);
     auto plan = kind.plan(asked.name, options, planning{*this});
-    if (!kind.is_supported()) {
-        refuse(
-            wire::sqlstate::feature_not_supported,
-            std::string{kind.label()} + " connections are not supported yet"
-        );
-    }
+    check_supported(plan);
     if (is_validated(asked.type, asked.validate)) {
         validate(plan);
     }
@@ -499,7 +514,8 @@ command_outcome connection_catalog::run(const parser::alter_connection& asked, c
     } catch (const rejection& why) {
         rethrow_for_alter(why);
     }
-    const bool is_checked = kind.is_supported() && is_validated(before.type, asked.validate);
+    check_supported(plan);
+    const bool is_checked = is_validated(before.type, asked.validate);
     if (is_checked) {
         validate(plan);
     }
@@ -650,12 +666,7 @@ command_outcome connection_catalog::run(
     const parser::validate_connection& asked, const actor& who
 ) {
     const auto& found = need_owned(asked.name, who);
-    if (!kind_of(found.type).is_supported()) {
-        refuse(
-            wire::sqlstate::feature_not_supported,
-            std::string{kind_of(found.type).label()} + " connections are not supported yet"
-        );
-    }
+    check_type(found.type);
     if (const auto why = unplanned_.find(asked.name); why != unplanned_.end()) {
         refuse(unable_to_connect, in_words(asked.name) + " failed validation: " + why->second);
     }

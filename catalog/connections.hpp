@@ -171,6 +171,7 @@ private:
     [[nodiscard]] option_map options_of_stored(const stored_connection& connection) const;
     [[nodiscard]] std::vector<std::string> dependents_of(std::string_view name) const;
     [[nodiscard]] bool is_visible(const stored_connection& connection) const;
+    void check_supported(const planned_connection& connection) const;
     void validate(const planned_connection& connection);
     void commit(
         const std::vector<connection_change>& changes,

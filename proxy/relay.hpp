@@ -353,6 +353,7 @@ private:
         std::string completion;  // a CommandComplete that waits
         char awaited = '\0';     // the status to be told with it
         bool is_due = false;
+        bool is_quiet = false;  // session mode: the client does not want to hear NOTICEs
     };
 
     /// What has gone wrong; most sessions end without any.
@@ -431,7 +432,8 @@ private:
     void forget_rpc(std::string_view name);
 
     // What is created is examined: relay_examinations.cpp.
-    void note_made(std::string_view sql) noexcept;
+    void note_made(std::string_view sql);
+    void note_least_messages(std::string_view second, parser::lexer& rest);
     bool hold_completion(std::string_view whole, std::string_view tag);
     void release_completion(outbox& to_client);
     bool hold_ready(char status, outbox& to_client);
@@ -587,8 +589,8 @@ private:
     commit_count commits_;         // of the batch whose replies are coming
     bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
     std::unique_ptr<examination_state> examination_;
-    bool makes_matview_ = false;   // CREATE MATERIALIZED VIEW has been sent
-    bool is_examined_ = false;     // the batch under way has changed what notices are about
+    bool makes_matview_ = false;  // CREATE MATERIALIZED VIEW has been sent
+    bool is_examined_ = false;    // the batch under way has changed what notices are about
     /// Session mode: the unnamed statement has been parsed, and not bound yet.
     bool unnamed_unused_ = false;
     bool is_moving_ = false;       // the inspection under way is begin_move()'s

@@ -8,17 +8,15 @@
 #include "proxy/relay.hpp"
 #include "wire/messages.hpp"
 
-#include <algorithm>
-#include <array>
-
 namespace signalbox::proxy {
 namespace {
 
-/// Below which a client does not want to hear NOTICEs.
-bool wants_notices(const rewrite::parameter_set& parameters) noexcept {
-    constexpr auto quiet = std::to_array<std::string_view>({"warning", "error"});
-    const auto* const least = parameters.find("client_min_messages");
-    return least == nullptr || std::find(quiet.begin(), quiet.end(), *least) == quiet.end();
+constexpr std::string_view least_messages = "client_min_messages";
+
+/// Above NOTICE.
+bool is_quiet(std::string_view least) noexcept {
+    return parser::equals_ignoring_case(least, "warning") ||
+           parser::equals_ignoring_case(least, "error");
 }
 
 bool makes_object(std::string_view tag) noexcept {
@@ -32,13 +30,38 @@ bool is_ddl(std::string_view tag) noexcept {
 }  // namespace
 
 /// A text is about to be sent.
-void relay::note_made(std::string_view sql) noexcept {
+void relay::note_made(std::string_view sql) {
     if (!settings_.examines) {
         return;
     }
     parser::lexer tokens{sql};
-    makes_matview_ = parser::equals_ignoring_case(tokens.next().text, "create") &&
-                     parser::equals_ignoring_case(tokens.next().text, "materialized");
+    const auto first = tokens.next().text;
+    const auto second = tokens.next().text;
+    makes_matview_ = parser::equals_ignoring_case(first, "create") &&
+                     parser::equals_ignoring_case(second, "materialized");
+    if (!renames() && parser::equals_ignoring_case(first, "set")) {
+        note_least_messages(second, tokens);
+    } else if (examination_ && (parser::equals_ignoring_case(first, "reset") ||
+                                parser::equals_ignoring_case(first, "discard"))) {
+        examination_->is_quiet = false;
+    }
+}
+
+/// In session mode nobody asks the server what was set: SET's own words have to do.
+void relay::note_least_messages(std::string_view second, parser::lexer& rest) {
+    auto name = second;
+    for (const std::string_view scope : {"session", "local"}) {
+        name = parser::equals_ignoring_case(second, scope) ? rest.next().text : name;
+    }
+    if (!parser::equals_ignoring_case(name, least_messages)) {
+        return;
+    }
+    rest.next();  // = or TO
+    auto value = rest.next().text;
+    if (value.size() >= 2 && value.front() == '\'') {
+        value = value.substr(1, value.size() - 2);
+    }
+    in_examination().is_quiet = is_quiet(value);
 }
 
 /// True: the CommandComplete waits for the ReadyForQuery behind it.
@@ -99,7 +122,8 @@ void relay::examined(const std::vector<wire::report>& found, outbox& to_client) 
         return;
     }
     const char status = std::exchange(examination_->awaited, '\0');
-    if (wants_notices(*parameters_)) {
+    const auto* const least = parameters_->find(least_messages);
+    if (!examination_->is_quiet && (least == nullptr || !is_quiet(*least))) {
         for (const auto& each : found) {
             wire::write_notice_response(to_client.copied(), each);
         }
