@@ -365,7 +365,8 @@ command_outcome connection_catalog::run(const Other& /*asked*/, const actor& /*w
     refuse(wire::sqlstate::feature_not_supported, "this statement is not supported yet");
 }
 
-/// Throws rejection, 0A000, for what is checked but cannot be used yet: a type, or a way through one.
+/// Throws rejection, 0A000, for what is checked but cannot be used yet: a type, or a way through
+/// one.
 void connection_catalog::check_supported(const planned_connection& connection) const {
     check_type(connection.type);
     for (const auto& other : connection.depends_on) {

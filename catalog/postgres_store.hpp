@@ -66,11 +66,11 @@ private:
 
     std::unique_ptr<waker> waker_;
     std::unique_ptr<session> main_;
-    std::unique_ptr<session> lead_;     // holds the lock, or asks for it
-    std::uint64_t seen_ = 0;            // the version in the caller's memory
-    bool must_load_ = true;             // there is a newer one, or something in between was missed
+    std::unique_ptr<session> lead_;  // holds the lock, or asks for it
+    std::uint64_t seen_ = 0;         // the version in the caller's memory
+    bool must_load_ = true;          // there is a newer one, or something in between was missed
     bool reads_notices_ = false;
-    std::uint64_t seen_notices_ = 0;    // once they were read
+    std::uint64_t seen_notices_ = 0;  // once they were read
     store_news news_;
     std::optional<std::string> epoch_;  // of a leader
     clock::time_point lead_checked_ = clock::time_point::min();

@@ -8,7 +8,7 @@ import pytest
 
 from harness import eventually
 from harness.postgres import ROLES
-from store_processes import Refused, StoreProcess
+from notice_stores import Refused, StoreProcess
 
 _numbers = itertools.count(1)
 PASSWORD = ROLES["app"]
