@@ -59,15 +59,15 @@ void control_connection::run() {
     }
     deadline_.cancel();
     if (error_) {
-        const auto thrown = *std::exchange(error_, std::nullopt);
-        if (!thrown.is_refusal()) {
+        const auto met = *std::exchange(error_, std::nullopt);
+        if (!met.is_refusal()) {
             is_connected_ = false;
         }
-        throw thrown;
+        throw control_error{met};
     }
 }
 
-void control_connection::fail(std::string why, bool is_refusal) {
+void control_connection::fail(const std::string& why, bool is_refusal) {
     if (!error_) {
         error_.emplace(why, is_refusal);
     }

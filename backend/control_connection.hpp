@@ -57,7 +57,7 @@ public:
 
 private:
     void run();
-    void fail(std::string why, bool is_refusal);
+    void fail(const std::string& why, bool is_refusal);
     bool on_bytes(std::string_view bytes);
 
     std::chrono::milliseconds timeout_;

@@ -237,9 +237,11 @@ void connection_catalog::add_new_of_file() {
     constexpr int attempts = 3;
     for (int attempt = 1;; ++attempt) {
         std::vector<connection_change> changes;
-        for (const auto& [name, said] : file_) {
+        for (const auto& entry : file_) {
+            const auto& name = entry.first;
+            const auto& said = entry.second;
             const auto known =
-                std::find_if(connections_.begin(), connections_.end(), [&](const auto& each) {
+                std::find_if(connections_.begin(), connections_.end(), [&name](const auto& each) {
                     return each.name == name;
                 });
             const bool is_known = known != connections_.end();

@@ -586,9 +586,7 @@ std::optional<command_reply> connection_service::answer(const command_request& a
 }
 
 void connection_service::carry_out(command_request asked, std::function<void(command_reply)> done) {
-    post([this, asked = std::move(asked), done = std::move(done)]() mutable {
-        execute(std::move(asked), std::move(done));
-    });
+    post([this, asked = std::move(asked), done = std::move(done)] { execute(asked, done); });
 }
 
 /// Nobody waits for a connection that is validated: the statement is carried out once more when the
@@ -608,14 +606,16 @@ void connection_service::validate_first(
                   asked = std::move(asked),
                   done = std::move(done)]() mutable {
                 validated_ = std::move(found);
-                execute(std::move(asked), std::move(done));
+                execute(asked, done);
                 validated_.reset();
             });
         }
     );
 }
 
-void connection_service::execute(command_request asked, std::function<void(command_reply)> done) {
+void connection_service::execute(
+    const command_request& asked, const std::function<void(command_reply)>& done
+) {
     command_reply reply;
     try {
         const auto parsed = parser::parse_command(asked.sql, asked.strings);

@@ -98,7 +98,7 @@ private:
         std::function<void(std::vector<wire::report>)> done
     );
     void load(configuration next);
-    void execute(command_request asked, std::function<void(command_reply)> done);
+    void execute(const command_request& asked, const std::function<void(command_reply)>& done);
     void validate_first(
         const catalog::planned_connection& connection,
         command_request asked,

@@ -704,7 +704,7 @@ bool session::flush() {
             server_->socket.set_reading(false);
         }
     }
-    if (server_broken) {
+    if (server_broken && server_) {
         // What the server has said before it went may still be there to read: it is more telling
         // than EPIPE.
         server_->socket.set_reading(true);
