@@ -289,10 +289,7 @@ void connection_catalog::add_new_of_file() {
         } catch (const concurrent_change& why) {
             if (attempt == attempts) {
                 user_.warn("the file's connections cannot be stored", why.what());
-            } else {
-                auto loaded = store_.load();
-                connections_ = std::move(loaded.connections);
-                history_ = std::move(loaded.history);
+            } else if (load_again()) {
                 continue;
             }
         } catch (const store_error& why) {
@@ -305,6 +302,19 @@ void connection_catalog::add_new_of_file() {
             }
         }
         return;
+    }
+}
+
+/// False: the store has gone away meanwhile.
+bool connection_catalog::load_again() {
+    try {
+        auto loaded = store_.load();
+        connections_ = std::move(loaded.connections);
+        history_ = std::move(loaded.history);
+        return true;
+    } catch (const store_error& why) {
+        user_.warn("the catalog's store cannot be read", why.what());
+        return false;
     }
 }
 

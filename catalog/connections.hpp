@@ -183,6 +183,7 @@ private:
         const std::map<std::string, planned_connection, std::less<>>& planned
     );
     void add_new_of_file();
+    bool load_again();
     void plan_all();
     void report_unplanned();
     void write(const std::vector<status_event>& batch);

@@ -186,39 +186,54 @@ bool connection_service::run_jobs() {
             job = std::move(jobs_.front());
             jobs_.pop_front();
         }
-        job();
+        try {
+            job();
+        } catch (const std::exception& why) {
+            log::error("the catalog's thread has met a fault", {{"cause", why.what()}});
+        }
     }
 }
 
 void connection_service::run() {
     while (run_jobs()) {
-        catalog_->maintain();
-        keep_ways();
-        check_connections();
-        examine_routes();
-        auto wake = clock::now() + longest_pause;
-        if (const auto due = catalog_->next_due()) {
-            wake = std::min(wake, *due);
+        try {
+            work();
+        } catch (const std::exception& why) {  // traffic goes on, whatever happens here
+            log::error("the catalog's thread has met a fault", {{"cause", why.what()}});
+            store_->wait_for_change(longest_pause);
         }
-        for (const auto& [name, when] : next_check_) {
-            wake = std::min(wake, when);
+    }
+}
+
+/// What is due, then a wait for what comes.
+void connection_service::work() {
+    catalog_->maintain();
+    keep_ways();
+    check_connections();
+    examine_routes();
+    auto wake = clock::now() + longest_pause;
+    if (const auto due = catalog_->next_due()) {
+        wake = std::min(wake, *due);
+    }
+    for (const auto& [name, when] : next_check_) {
+        wake = std::min(wake, when);
+    }
+    const auto pause = std::max(
+        std::chrono::duration_cast<std::chrono::milliseconds>(wake - clock::now()),
+        std::chrono::milliseconds{1}
+    );
+    if (!store_->wait_for_change(pause)) {
+        return;
+    }
+    if (store_->news().connections) {
+        try {
+            catalog_->reload();
+        } catch (const catalog::store_error& why) {
+            warn("the catalog's store cannot be read, it is tried again", why.what());
         }
-        const auto pause = std::max(
-            std::chrono::duration_cast<std::chrono::milliseconds>(wake - clock::now()),
-            std::chrono::milliseconds{1}
-        );
-        if (store_->wait_for_change(pause)) {
-            if (store_->news().connections) {
-                try {
-                    catalog_->reload();
-                } catch (const catalog::store_error& why) {
-                    warn("the catalog's store cannot be read, it is tried again", why.what());
-                }
-            }
-            if (store_->news().notices) {
-                reload_notices();
-            }
-        }
+    }
+    if (store_->news().notices) {
+        reload_notices();
     }
 }
 

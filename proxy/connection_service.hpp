@@ -83,6 +83,7 @@ private:
     using clock = std::chrono::steady_clock;
 
     void run();
+    void work();
     void post(std::function<void()> job);
     bool run_jobs();
     void check_connections();
