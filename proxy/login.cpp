@@ -500,14 +500,21 @@ void login::check_password_elsewhere(std::string password) {
         return;
     }
     const bool usable = is_known_ && scram_verifier_.has_value();
-    home_.shared().jobs.submit([this,
-                                alive = alive_,
-                                &home = home_,
-                                verifier = usable ? *scram_verifier_ : *mock,
-                                md5 = md5_verifier_,
-                                user = user_,
-                                usable,
-                                password = std::move(password)]() mutable {
+    auto& shared = home_.shared();
+    if (usable && shared.passwords.contains(shared.mock_key, *scram_verifier_, password)) {
+        checking_ = false;
+        credentials_.password = std::move(password);
+        authenticated();
+        return;
+    }
+    shared.jobs.submit([this,
+                        alive = alive_,
+                        &home = home_,
+                        verifier = usable ? *scram_verifier_ : *mock,
+                        md5 = md5_verifier_,
+                        user = user_,
+                        usable,
+                        password = std::move(password)]() mutable {
         bool right = false;
         const auto keys = wire::derive_scram_keys(password, verifier.salt, verifier.iterations);
         if (usable && keys) {
@@ -516,6 +523,9 @@ void login::check_password_elsewhere(std::string password) {
                 {reinterpret_cast<const char*>(verifier.server_key.data()),
                  verifier.server_key.size()}
             );
+            if (right) {
+                home.shared().passwords.remember(home.shared().mock_key, verifier, password);
+            }
         } else if (!md5.empty()) {
             const auto made = wire::make_md5_verifier(password, user);
             right = made && wire::equal_in_constant_time(*made, md5);

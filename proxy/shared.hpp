@@ -9,6 +9,7 @@
 #include "proxy/connection_statuses.hpp"
 #include "proxy/examinations.hpp"
 #include "proxy/relation_source.hpp"
+#include "proxy/right_passwords.hpp"
 #include "rewrite/parameters.hpp"
 #include "rewrite/statements.hpp"
 #include "wire/scram.hpp"
@@ -79,6 +80,7 @@ struct shared_state {
     std::vector<worker*> workers;  // complete before the first loop runs
     rewrite::statement_registry statements;
     wire::scram_key mock_key{};
+    right_passwords passwords;
     std::atomic<std::size_t> clients{0};
     std::atomic<std::size_t> buffered_bytes{
         0};  // of all sessions; counted only where max_memory is set

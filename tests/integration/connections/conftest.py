@@ -9,6 +9,23 @@ from boxes import BOSS, Box, config, create
 from harness import Postgres, free_port
 
 
+# Long, and mostly about one process or about PostgreSQL: left out under a sanitizer.
+LONG_LISTS = {
+    "test_prober",
+    "test_relations_sql",
+    "test_restart",
+    "test_shared_store",
+    "test_stores",
+    "test_target_session_attrs",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name == "connections" and item.path.stem in LONG_LISTS:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def box(pg):
     pg.admin("CREATE TABLE IF NOT EXISTS marks (id int); ALTER TABLE marks OWNER TO app")
