@@ -13,7 +13,6 @@ from harness import Postgres, free_port
 LONG_LISTS = {
     "test_prober",
     "test_relations_sql",
-    "test_restart",
     "test_shared_store",
     "test_stores",
     "test_target_session_attrs",
