@@ -24,20 +24,20 @@ public:
     bool contains(
         const wire::scram_key& key, const wire::scram_verifier& verifier, std::string_view password
     ) {
-        const auto digest = digest_of(key, verifier, password);
+        const auto made = digest_of(key, verifier, password);
         const std::lock_guard lock{mutex_};
-        return known_.contains(digest);
+        return known_.contains(made);
     }
 
     void remember(
         const wire::scram_key& key, const wire::scram_verifier& verifier, std::string_view password
     ) {
-        const auto digest = digest_of(key, verifier, password);
+        const auto made = digest_of(key, verifier, password);
         const std::lock_guard lock{mutex_};
         if (known_.size() >= max_entries) {
             known_.clear();
         }
-        known_.insert(digest);
+        known_.insert(made);
     }
 
 private:
