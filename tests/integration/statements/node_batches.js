@@ -34,7 +34,7 @@ async function batches(route) {
     const bound = await client.query('SELECT rpc_echo($1) AS n', ['x']);
     assert.deepStrictEqual(bound.rows, [{ n: 'x' }]);
     for (const shown of ['SHOW CONNECTIONS', { text: 'SHOW CONNECTIONS', values: [], name: 'own' }]) {
-        assert.deepStrictEqual((await client.query(shown)).rows.map((row) => row.name), ['main']);
+        assert.ok((await client.query(shown)).rows.some((row) => row.name === 'main'));
     }
     assert.strictEqual((await client.query('SELECT 1 AS n')).rows[0].n, 1);
     await client.end();
