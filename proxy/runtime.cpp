@@ -180,6 +180,7 @@ std::optional<resolved_route> runtime::resolve(std::string_view database) const 
                 rewritten(*match->pattern, name, match->settings->backend_database);
         }
     }
+    found.rules = rules_of(*found.settings);
     if (const auto it = config_.connections.find(found.connection_name);
         it != config_.connections.end()) {
         found.connection = it->second;

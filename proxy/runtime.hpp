@@ -27,6 +27,7 @@ struct resolved_route {
         connection;  // null: there is none of that name
     std::string connection_name;
     std::string backend_database;
+    std::shared_ptr<const parser::statement_rules> rules;  // how its statements are looked at
 };
 
 struct known_user {

@@ -122,7 +122,7 @@ void worker::configure(pool_entry& entry, const resolved_route& route) {
         .asks_server = route.connection->user.empty()};
     entry.relay.examines = runtime_->config().catalog.notices &&
                            (!route.connection->user.empty() || !r.auth_user.empty());
-    entry.relay.rules = runtime_->rules_of(r);
+    entry.relay.rules = route.rules;
     auto& verdicts = verdicts_[entry.relay.rules.get()];
     if (!verdicts) {
         verdicts = std::make_shared<parser::verdict_cache>();
@@ -168,7 +168,11 @@ pool_entry* worker::make_pool(
         entry->login_role = login_role;
         entry->relay.mode = route.settings->mode;
         entry->pool = std::make_unique<backend::pool>(shared_.group(key), index_, io_, *this);
-        configure(*entry, route);
+        // The login may have begun under the configuration of yesterday.
+        const auto today = runtime_->resolve(database);
+        const bool is_same_mode =
+            today && today->connection && today->settings->mode == route.settings->mode;
+        configure(*entry, is_same_mode ? *today : route);
     }
     return entry.get();
 }
