@@ -294,7 +294,7 @@ def test_a_newer_schema_is_refused(shared):
     shared.server.admin(
         "UPDATE signalbox.schema_version SET version = 7", database=shared.database
     )
-    with pytest.raises(StoreError, match="schema version 7, .* no version after 1"):
+    with pytest.raises(StoreError, match="schema version 7, .* no version after 2"):
         shared.start()
 
 
