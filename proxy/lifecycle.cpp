@@ -9,12 +9,15 @@
 #include <openssl/rand.h>
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <memory>
+#include <mutex>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -26,6 +29,7 @@ namespace signalbox::proxy {
 namespace {
 
 constexpr unsigned blocking_threads = 2;
+constexpr auto longest_apply = std::chrono::seconds{1};
 
 /// systemd's sd_notify(3), which is one datagram.
 void notify_service_manager(const std::string& message) {
@@ -135,11 +139,7 @@ public:
         if (!start_workers()) {
             return exit_fault;
         }
-        service_->start([this](const runtime_ptr& next) {
-            for (auto& each : workers_) {
-                each->post([w = each.get(), next] { w->apply(next); });
-            }
-        });
+        service_->start([this](const runtime_ptr& next) { apply(next); });
         log::ready(addresses_);
         notify_service_manager("READY=1");
         const int status = wait_for_signals(handled);
@@ -172,6 +172,30 @@ private:
             each->start();
         }
         return true;
+    }
+
+    /// Returns when all workers have it: who is told that a connection was changed finds it so on
+    /// every worker. One that ends does not hear any more, and is not waited for long.
+    void apply(const runtime_ptr& next) {
+        struct countdown {
+            std::mutex mutex;
+            std::condition_variable all;
+            std::size_t left = 0;
+        };
+
+        const auto waits = std::make_shared<countdown>();
+        waits->left = workers_.size();
+        for (auto& each : workers_) {
+            each->post([w = each.get(), next, waits] {
+                w->apply(next);
+                const std::lock_guard lock{waits->mutex};
+                if (--waits->left == 0) {
+                    waits->all.notify_one();
+                }
+            });
+        }
+        std::unique_lock lock{waits->mutex};
+        waits->all.wait_for(lock, longest_apply, [&waits] { return waits->left == 0; });
     }
 
     bool open_sockets(const listen_settings& listen) {

@@ -572,11 +572,13 @@ void worker::carry_out(command_request asked, std::function<void(command_reply)>
     );
 }
 
-void worker::examine(pool_entry& pool, std::function<void(const std::vector<wire::report>&)> done) {
+void worker::examine(
+    pool_entry& pool, const std::function<void(const std::vector<wire::report>&)>& done
+) {
     const auto target = pool.pool->group().current().target;
     std::function<void(std::vector<wire::report>)> told;
     if (done) {
-        told = [this, done = std::move(done)](std::vector<wire::report> found) {
+        told = [this, done](std::vector<wire::report> found) {
             post([done, found = std::move(found)] { done(found); });
         };
     }

@@ -143,7 +143,9 @@ public:
     void carry_out(command_request asked, std::function<void(command_reply)> done);
 
     /// The pool's database is to be examined; `done` runs here, and may be empty.
-    void examine(pool_entry& pool, std::function<void(const std::vector<wire::report>&)> done);
+    void examine(
+        pool_entry& pool, const std::function<void(const std::vector<wire::report>&)>& done
+    );
 
     void register_key(wire::backend_key_data key, std::uint64_t session_id);
     void forget_key(wire::backend_key_data key);

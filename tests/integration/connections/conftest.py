@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module")
 def box(pg):
-    pg.admin("CREATE TABLE IF NOT EXISTS marks (id int); ALTER TABLE marks OWNER TO app")
+    pg.admin("CREATE TABLE IF NOT EXISTS ledger_of_cuts (id int); ALTER TABLE ledger_of_cuts OWNER TO app")
     changes = {
         "connections": {
             "spare": {"type": "postgres", "host": "127.0.0.1", "port": pg.port, "user": "app"},

@@ -763,20 +763,20 @@ def test_superuser_as_the_server_says(clients, new_name, pg):
 
 
 def mark(number):
-    return f"INSERT INTO marks VALUES ({number})"
+    return f"INSERT INTO ledger_of_cuts VALUES ({number})"
 
 
 @pytest.fixture
-def marks(pg):
-    pg.admin("TRUNCATE marks")
-    return lambda: [row[0] for row in pg.admin("SELECT id FROM marks ORDER BY id")]
+def ledger_of_cuts(pg):
+    pg.admin("TRUNCATE ledger_of_cuts")
+    return lambda: [row[0] for row in pg.admin("SELECT id FROM ledger_of_cuts ORDER BY id")]
 
 
 @pytest.mark.parametrize("policy", ["pass", "split_on_rpc", "split"])
 class TestBatches:
     """Cut before and behind, whatever the policy."""
 
-    def test_in_the_middle(self, clients, make, marks, box, policy):
+    def test_in_the_middle(self, clients, make, ledger_of_cuts, box, policy):
         name, client = make(), clients(f"policy_{policy}")
         change = f"ALTER CONNECTION {name} SET (PORT 77) {UNCHECKED}"
         found = succeeded(
@@ -784,14 +784,14 @@ class TestBatches:
         )
         assert tags(found) == ["INSERT 0 1", "ALTER CONNECTION", "SHOW", "INSERT 0 1"]
         assert kinds(found) == "CCTDCCZ" and "PORT = 77" in rows(found)[0][1]
-        assert marks() == [1, 2] and box.generation(name) == 2
+        assert ledger_of_cuts() == [1, 2] and box.generation(name) == 2
 
-    def test_an_error_of_ours(self, clients, marks, policy):
+    def test_an_error_of_ours(self, clients, ledger_of_cuts, policy):
         client = clients(f"policy_{policy}")
         found = client.query(f"{mark(1)}; {mark(2)}; DROP CONNECTION nope; {mark(3)}")
         assert kinds(found) == "CCENZ" and errors(found)[0]["C"] == "42704"
         assert notices(found)[0]["C"] == "01000" and "2" in notices(found)[0]["M"]
-        assert marks() == [1, 2]
+        assert ledger_of_cuts() == [1, 2]
 
     def test_an_error_before_it(self, clients, make, box, policy):
         name, client = make(), clients(f"policy_{policy}")
@@ -806,14 +806,14 @@ class TestBatches:
         assert [e["C"] for e in errors(found)] == ["22012"] and tags(found) == ["ALTER CONNECTION"]
         assert box.generation(name) == 2
 
-    def test_pipelined(self, clients, make, marks, policy):
+    def test_pipelined(self, clients, make, ledger_of_cuts, policy):
         name, client = make(), clients(f"policy_{policy}")
         texts = [mark(1), f"ALTER CONNECTION {name} SET (PORT 1) {UNCHECKED}", mark(2)]
         run = b"".join(parse(text) + bind() + execute() for text in texts)
         client.send(run + sync() + query("SHOW CONNECTIONS") + query("SELECT 'behind'"))
         found = succeeded(client.read_until(b"Z"))
         assert tags(found) == ["INSERT 0 1", "ALTER CONNECTION", "INSERT 0 1"]
-        assert marks() == [1, 2]
+        assert ledger_of_cuts() == [1, 2]
         assert tags(client.read_until(b"Z")) == ["SHOW"]
         assert rows(client.read_until(b"Z")) == [("behind",)]
 
@@ -845,7 +845,7 @@ def changes(name):
 
 @PROTOCOLS
 @pytest.mark.parametrize("route", ["session", "transaction"])
-def test_changes_are_refused_inside_a_transaction(clients, make, marks, box, route, ask):
+def test_changes_are_refused_inside_a_transaction(clients, make, ledger_of_cuts, box, route, ask):
     name, client = make(), clients(route)
     before = box.facts(name)
     for number, sql in enumerate(changes(name)):
@@ -857,12 +857,12 @@ def test_changes_are_refused_inside_a_transaction(clients, make, marks, box, rou
         refused(ask(client, sql), "25P02")
         refused(ask(client, "SHOW CONNECTIONS"), "25P02")
         assert tags(client.query("COMMIT")) == ["ROLLBACK"]
-    assert marks() == [] and box.facts(name) == before
+    assert ledger_of_cuts() == [] and box.facts(name) == before
 
 
 @PROTOCOLS
 @pytest.mark.parametrize("route", ["session", "transaction"])
-def test_show_works_inside_a_transaction(clients, marks, route, ask):
+def test_show_works_inside_a_transaction(clients, ledger_of_cuts, route, ask):
     client = clients(route)
     succeeded(client.query("BEGIN"))
     succeeded(client.query(mark(1)))
@@ -870,27 +870,27 @@ def test_show_works_inside_a_transaction(clients, marks, route, ask):
         found = succeeded(ask(client, sql), "SHOW")
         assert columns(found) == expected and status(found) == "T"
     succeeded(client.query("COMMIT"), "COMMIT")
-    assert marks() == [1]
+    assert ledger_of_cuts() == [1]
 
 
 @PROTOCOLS
-def test_an_error_of_show_fails_the_transaction(client, marks, ask):
+def test_an_error_of_show_fails_the_transaction(client, ledger_of_cuts, ask):
     succeeded(client.query("BEGIN"))
     succeeded(client.query(mark(1)))
     found = ask(client, "SHOW CREATE CONNECTION nope")
     refused(found, "42704", 'connection "nope" does not exist')
     assert status(found) == "E"
     refused(client.query("SELECT 1"), "25P02")
-    assert tags(client.query("COMMIT")) == ["ROLLBACK"] and marks() == []
+    assert tags(client.query("COMMIT")) == ["ROLLBACK"] and ledger_of_cuts() == []
 
 
-def test_inside_a_block_of_a_batch(client, make, box, marks):
+def test_inside_a_block_of_a_batch(client, make, box, ledger_of_cuts):
     name = make()
     change = f"ALTER CONNECTION {name} SET (PORT 9) {UNCHECKED}"
     found = client.query(f"BEGIN; {mark(1)}; {change}; COMMIT; {mark(2)}")
     assert [e["C"] for e in errors(found)] == ["25001"] and status(found) == "E"
     succeeded(client.query("ROLLBACK"))
-    assert marks() == [] and box.generation(name) == 1
+    assert ledger_of_cuts() == [] and box.generation(name) == 1
 
 
 def test_in_statement_mode(clients, make, box):
