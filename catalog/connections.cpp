@@ -66,7 +66,7 @@ postgres_connections usable(const planned_map& planned) {
     refuse(
         system_error,
         std::string{"the catalog's store is not available: "} + why.what(),
-        "Nothing was changed. Statements that are not about connections go on."
+        "Statements that are not about the catalog go on."
     );
 }
 
@@ -77,6 +77,17 @@ postgres_connections usable(const planned_map& planned) {
         said.message = "invalid ALTER CONNECTION: " + said.message;
     }
     throw rejection{said, why.option()};
+}
+
+[[noreturn]] void refuse_unavailable(
+    const std::string& name, const connection_user::check& found, std::string hint
+) {
+    refuse(
+        unable_to_connect,
+        in_words(name) + " failed validation: " + found.error,
+        "host \"" + found.host + "\", port " + std::to_string(found.port),
+        std::move(hint)
+    );
 }
 
 void check_type(connection_type type) {
@@ -134,11 +145,7 @@ connection_catalog::connection_catalog(
       tracker_(quota),
       snapshot_(std::make_shared<connection_snapshot>()) {
     try {
-        auto loaded = store_.load();
-        connections_ = std::move(loaded.connections);
-        history_ = std::move(loaded.history);
-        tracker_.restore(history_);
-        is_loaded_ = true;
+        read_store();
     } catch (const store_error& why) {
         user_.warn("the catalog's store cannot be read, it is tried again", why.what());
     }
@@ -161,11 +168,27 @@ bool connection_catalog::is_visible(const stored_connection& connection) const {
     return !connection.is_from_file || file_.contains(connection.name);
 }
 
-const stored_connection* connection_catalog::find(std::string_view name) const {
+/// Also one that is not visible.
+const stored_connection* connection_catalog::find_stored(std::string_view name) const {
     const auto it = std::find_if(connections_.begin(), connections_.end(), [&](const auto& each) {
         return each.name == name;
     });
-    return it != connections_.end() && is_visible(*it) ? &*it : nullptr;
+    return it != connections_.end() ? &*it : nullptr;
+}
+
+const stored_connection* connection_catalog::find(std::string_view name) const {
+    const auto* const found = find_stored(name);
+    return found != nullptr && is_visible(*found) ? found : nullptr;
+}
+
+/// IF EXISTS of one that does not: a notice, and nothing to do.
+bool connection_catalog::skips_missing(bool if_exists, std::string_view name, command_outcome& out)
+    const {
+    if (!if_exists || find(name) != nullptr) {
+        return false;
+    }
+    out.notices.push_back(skipped(wire::sqlstate::undefined_object, missing(name)));
+    return true;
 }
 
 const stored_connection& connection_catalog::need(std::string_view name) const {
@@ -232,90 +255,86 @@ void connection_catalog::report_unplanned() {
     }
 }
 
+/// What the store has to be told of the file: connections that it does not know, or knows as
+/// others.
+std::vector<connection_change> connection_catalog::news_of_file() const {
+    std::vector<connection_change> changes;
+    for (const auto& [name, said] : file_) {
+        const auto* const known = find_stored(name);
+        if (known != nullptr && known->type == said.type) {
+            if (!known->is_from_file) {  // made by SQL, and the file names it now: SQL's word stays
+                auto after = *known;
+                after.is_from_file = true;
+                changes.push_back({.before = *known, .after = std::move(after)});
+            }
+            continue;
+        }
+        if (known != nullptr) {
+            changes.push_back({.before = *known, .after = std::nullopt});
+        }
+        const auto when = current_time();
+        changes.push_back(
+            {.before = std::nullopt,
+             .after =
+                 stored_connection{
+                     .id = {},
+                     .name = name,
+                     .type = said.type,
+                     .is_from_file = true,
+                     .owner = {},
+                     .overrides = {},
+                     .generation = 1,
+                     .created_at = when,
+                     .altered_at = when}}
+        );
+    }
+    return changes;
+}
+
 /// Connections that only the file knows get their place, and their id, in the store.
 void connection_catalog::add_new_of_file() {
     constexpr int attempts = 3;
-    for (int attempt = 1;; ++attempt) {
-        std::vector<connection_change> changes;
-        for (const auto& entry : file_) {
-            const auto& name = entry.first;
-            const auto& said = entry.second;
-            const auto known =
-                std::find_if(connections_.begin(), connections_.end(), [&name](const auto& each) {
-                    return each.name == name;
-                });
-            const bool is_known = known != connections_.end();
-            if (is_known && known->type == said.type && known->is_from_file) {
-                continue;
-            }
-            connection_change change;
-            if (is_known) {
-                change.before = *known;
-            }
-            if (is_known && known->type == said.type) {
-                change.after = *known;  // made by SQL, and the file names it now: SQL's word stays
-                change.after->is_from_file = true;
-            } else {
-                if (is_known) {
-                    changes.push_back({.before = *known, .after = std::nullopt});
-                    change.before.reset();
-                }
-                const auto when = current_time();
-                change.after = stored_connection{
-                    .id = {},
-                    .name = name,
-                    .type = said.type,
-                    .is_from_file = true,
-                    .owner = {},
-                    .overrides = {},
-                    .generation = 1,
-                    .created_at = when,
-                    .altered_at = when};
-            }
-            changes.push_back(std::move(change));
-        }
-        if (changes.empty()) {
-            return;
-        }
-        try {
-            if (is_loaded_) {
-                store_.commit(changes, {});
-                auto loaded = store_.load();
-                connections_ = std::move(loaded.connections);
-                history_ = std::move(loaded.history);
-                tracker_.restore(history_);
+    try {
+        for (int attempt = 1; is_loaded_; ++attempt) {
+            const auto changes = news_of_file();
+            if (changes.empty()) {
                 return;
             }
-        } catch (const concurrent_change& why) {
-            if (attempt == attempts) {
-                user_.warn("the file's connections cannot be stored", why.what());
-            } else if (load_again()) {
-                continue;
-            }
-        } catch (const store_error& why) {
-            user_.warn("the file's connections cannot be stored", why.what());
-        }
-        // Traffic does not wait for the store: until it is there, they have no id.
-        for (const auto& change : changes) {
-            if (change.after && !change.before) {
-                connections_.push_back(*change.after);
+            try {
+                store_.commit(changes, {});
+                read_store();
+                return;
+            } catch (const concurrent_change& why) {
+                if (attempt == attempts) {
+                    throw store_error{why.what()};
+                }
+                read_store();
             }
         }
-        return;
+    } catch (const store_error& why) {
+        user_.warn("the file's connections cannot be stored, it is tried again", why.what());
+        is_loaded_ = false;
+    }
+    // Traffic does not wait for the store: until it is there, they have no id.
+    for (const auto& change : news_of_file()) {
+        if (change.before) {
+            std::erase_if(connections_, [&](const auto& each) {
+                return each.name == change.before->name;
+            });
+        }
+        if (change.after) {
+            connections_.push_back(*change.after);
+        }
     }
 }
 
-/// False: the store has gone away meanwhile.
-bool connection_catalog::load_again() {
-    try {
-        auto loaded = store_.load();
-        connections_ = std::move(loaded.connections);
-        history_ = std::move(loaded.history);
-        return true;
-    } catch (const store_error& why) {
-        user_.warn("the catalog's store cannot be read", why.what());
-        return false;
-    }
+/// Throws store_error.
+void connection_catalog::read_store() {
+    auto loaded = store_.load();
+    connections_ = std::move(loaded.connections);
+    history_ = std::move(loaded.history);
+    tracker_.restore(history_);
+    is_loaded_ = true;
 }
 
 void connection_catalog::plan_all() {
@@ -388,13 +407,9 @@ void connection_catalog::check_supported(const planned_connection& connection) c
 
 /// Throws rejection, 08001, where it does not answer.
 void connection_catalog::validate(const planned_connection& connection) {
-    const auto found = user_.validate(connection);
-    if (!found.is_available) {
-        refuse(
-            unable_to_connect,
-            in_words(connection.name) + " failed validation: " + found.error,
-            "host \"" + found.host + "\", port " + std::to_string(found.port),
-            "To skip the validation, add WITH (VALIDATE = false)."
+    if (const auto found = user_.validate(connection); !found.is_available) {
+        refuse_unavailable(
+            connection.name, found, "To skip the validation, add WITH (VALIDATE = false)."
         );
     }
 }
@@ -494,10 +509,8 @@ command_outcome connection_catalog::run(const parser::create_connection& asked, 
         .altered_at = when};
     std::vector<connection_change> changes;
     // One that another Signalbox's file names, and ours does not.
-    for (const auto& each : connections_) {
-        if (each.name == asked.name) {
-            changes.push_back({.before = each, .after = std::nullopt});
-        }
+    if (const auto* const hidden = find_stored(asked.name)) {
+        changes.push_back({.before = *hidden, .after = std::nullopt});
     }
     changes.push_back({.before = std::nullopt, .after = std::move(made)});
     auto planned = planned_;
@@ -511,8 +524,7 @@ command_outcome connection_catalog::run(const parser::create_connection& asked, 
 
 command_outcome connection_catalog::run(const parser::alter_connection& asked, const actor& who) {
     command_outcome out{.notices = {}, .tag = "ALTER CONNECTION"};
-    if (asked.if_exists && find(asked.name) == nullptr) {
-        out.notices.push_back(skipped(wire::sqlstate::undefined_object, missing(asked.name)));
+    if (skips_missing(asked.if_exists, asked.name, out)) {
         return out;
     }
     const auto before = need_owned(asked.name, who);
@@ -543,8 +555,7 @@ command_outcome connection_catalog::run(const parser::alter_connection& asked, c
 
 command_outcome connection_catalog::run(const parser::rename_connection& asked, const actor& who) {
     command_outcome out{.notices = {}, .tag = "ALTER CONNECTION"};
-    if (asked.if_exists && find(asked.name) == nullptr) {
-        out.notices.push_back(skipped(wire::sqlstate::undefined_object, missing(asked.name)));
+    if (skips_missing(asked.if_exists, asked.name, out)) {
         return out;
     }
     const auto before = need_owned(asked.name, who);
@@ -571,11 +582,7 @@ command_outcome connection_catalog::run(const parser::rename_connection& asked, 
                 " depends on it"
         );
     }
-    const bool is_taken =
-        std::any_of(connections_.begin(), connections_.end(), [&](const auto& each) {
-            return each.name == asked.new_name;
-        });
-    if (is_taken) {
+    if (find_stored(asked.new_name) != nullptr) {
         refuse(duplicate_object, in_words(asked.new_name) + " already exists");
     }
     auto after = before;
@@ -594,8 +601,7 @@ command_outcome connection_catalog::run(
     const parser::change_connection_owner& asked, const actor& who
 ) {
     command_outcome out{.notices = {}, .tag = "ALTER CONNECTION"};
-    if (asked.if_exists && find(asked.name) == nullptr) {
-        out.notices.push_back(skipped(wire::sqlstate::undefined_object, missing(asked.name)));
+    if (skips_missing(asked.if_exists, asked.name, out)) {
         return out;
     }
     const auto before = need_owned(asked.name, who);
@@ -615,9 +621,7 @@ command_outcome connection_catalog::run(const parser::drop_connection& asked, co
         }
     };
     for (const auto& name : asked.names) {
-        if (asked.if_exists && find(name) == nullptr) {
-            out.notices.push_back(skipped(wire::sqlstate::undefined_object, missing(name)));
-        } else {
+        if (!skips_missing(asked.if_exists, name, out)) {
             add(need(name).name);
         }
     }
@@ -683,19 +687,10 @@ command_outcome connection_catalog::run(
     if (const auto why = unplanned_.find(asked.name); why != unplanned_.end()) {
         refuse(unable_to_connect, in_words(asked.name) + " failed validation: " + why->second);
     }
-    try {
-        validate(planned_.at(asked.name));
-    } catch (const rejection& why) {
-        constexpr std::string_view before = " failed validation: ";
-        const auto& said = why.report();
-        report_status(
-            asked.name,
-            status_failed,
-            said.message.substr(said.message.find(before) + before.size())
-        );
-        auto shown = said;
-        shown.hint.clear();  // there is nothing to skip
-        throw rejection{shown};
+    const auto& plan = planned_.at(asked.name);
+    if (const auto check = user_.validate(plan); !check.is_available) {
+        report_status(asked.name, status_failed, check.error);
+        refuse_unavailable(asked.name, check, {});  // there is nothing to skip
     }
     report_status(asked.name, status_available, std::nullopt);
     return {.notices = {}, .tag = "VALIDATE CONNECTION"};
@@ -759,11 +754,7 @@ void connection_catalog::maintain() {
 }
 
 void connection_catalog::reload() {
-    auto loaded = store_.load();
-    connections_ = std::move(loaded.connections);
-    history_ = std::move(loaded.history);
-    is_loaded_ = true;
-    tracker_.restore(history_);
+    read_store();
     add_new_of_file();
     const auto before = planned();
     plan_all();

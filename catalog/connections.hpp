@@ -164,7 +164,9 @@ private:
     template <class Other>
     command_outcome run(const Other& asked, const actor& who);
 
+    [[nodiscard]] const stored_connection* find_stored(std::string_view name) const;
     [[nodiscard]] const stored_connection* find(std::string_view name) const;
+    bool skips_missing(bool if_exists, std::string_view name, command_outcome& out) const;
     [[nodiscard]] const stored_connection& need(std::string_view name) const;
     const stored_connection& need_owned(std::string_view name, const actor& who) const;
     [[nodiscard]] const option_map* file_options(std::string_view name) const;
@@ -182,8 +184,9 @@ private:
     [[nodiscard]] std::function<void()> prepare_for(
         const std::map<std::string, planned_connection, std::less<>>& planned
     );
+    [[nodiscard]] std::vector<connection_change> news_of_file() const;
     void add_new_of_file();
-    bool load_again();
+    void read_store();
     void plan_all();
     void report_unplanned();
     void write(const std::vector<status_event>& batch);

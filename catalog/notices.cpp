@@ -691,7 +691,7 @@ command_outcome notice_catalog::execute(const parser::alter_notice& asked, const
         refuse(
             system_error,
             std::string{"the catalog's store is not available: "} + why.what(),
-            "Nothing was changed. Statements that are not about notices go on."
+            "Statements that are not about the catalog go on."
         );
     }
     return {.notices = {}, .tag = "ALTER NOTICE"};

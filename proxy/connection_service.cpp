@@ -50,6 +50,16 @@ catalog::notice_reader reader_of(const client_identity& who) {
     return who.is_support ? catalog::notice_reader::support : catalog::notice_reader::other;
 }
 
+bool may_lead_to(const route_settings& route, std::string_view connection) {
+    if (!route.is_pattern) {
+        return route.connection == connection;
+    }
+    // A pattern's connection may hold \1 … \9: any text.
+    auto pattern = re2::RE2::QuoteMeta(route.connection);
+    re2::RE2::GlobalReplace(&pattern, R"(\\\\[0-9])", ".*");
+    return re2::RE2::FullMatch(re2::StringPiece{connection.data(), connection.size()}, pattern);
+}
+
 /// Thrown through the catalog: the statement goes on when the connection has been validated.
 struct validation_needed {
     catalog::planned_connection connection;
@@ -468,8 +478,12 @@ void connection_service::forget_dropped(const parser::command& command) {
     for (const auto& each : known->connections) {
         gone.erase(each.stored.id);
     }
-    for (const auto& id : gone) {
-        notices_->forget(id);
+    try {
+        for (const auto& id : gone) {
+            notices_->forget(id);
+        }
+    } catch (const std::exception& why) {  // the connection is dropped all the same
+        warn("notices of a dropped connection are still stored", why.what());
     }
 }
 
@@ -531,18 +545,7 @@ catalog::connection_user::check connection_service::validate(
 
 std::optional<std::string> connection_service::find_route_to(std::string_view name) const {
     for (const auto& route : config_.routes) {
-        const bool leads_there = route->is_pattern
-                                     ? re2::RE2::FullMatch(
-                                           re2::StringPiece{name.data(), name.size()},
-                                           // A pattern's connection may hold \1 … \9: any text.
-                                           [&route] {
-                                               auto text = re2::RE2::QuoteMeta(route->connection);
-                                               re2::RE2::GlobalReplace(&text, R"(\\\\[0-9])", ".*");
-                                               return text;
-                                           }()
-                                       )
-                                     : route->connection == name;
-        if (leads_there) {
+        if (may_lead_to(*route, name)) {
             return "route \"" + route->database + "\"";
         }
     }

@@ -181,6 +181,9 @@ public:
     /// Once more than it was asked for it does nothing.
     void examined(const std::vector<wire::report>& found, outbox& to_client);
 
+    /// The session ends: what it is still owed, without what there is to say.
+    void finish_examination(outbox& to_client);
+
     [[nodiscard]] bool awaits_examination() const noexcept {
         return examination_ && examination_->awaited != '\0';
     }

@@ -132,4 +132,12 @@ void relay::examined(const std::vector<wire::report>& found, outbox& to_client) 
     write_ready(status, to_client);
 }
 
+void relay::finish_examination(outbox& to_client) {
+    if (awaits_examination()) {
+        examined({}, to_client);
+    } else if (has_held_completion()) {
+        release_completion(to_client);
+    }
+}
+
 }  // namespace signalbox::proxy

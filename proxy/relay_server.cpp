@@ -577,6 +577,9 @@ void relay::settle(outbox& to_client) {
         if (d->renamed) {
             relations_settled(*d->renamed, true);
         }
+        if (has_held_completion()) {
+            release_completion(to_client);
+        }
         auto& out = to_client.copied();
         if (d->is_deallocate) {
             rare().names.confirm_close(d->client_name);
@@ -746,6 +749,9 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     const auto kind = q.front().kind;
     const bool swallowed = q.front().action == reply::swallow;
     q.pop();
+    if (has_held_completion() && swallowed && kind != request::inspection) {
+        release_completion(to_client);  // the client's batch goes on
+    }
     if (kind == request::cut) {
         cutting_ = false;
         commits_.note_split();
@@ -1046,6 +1052,9 @@ bool relay::is_doubtful() const noexcept {
 relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     auto& s = *server_;
     auto& q = s.requests;
+    if (has_held_completion() && !awaits_examination()) {
+        release_completion(to_client);
+    }
     const bool cut = s.stream_left > 0 && !s.stream_swallowed;
     const bool in_block = s.status != 'I';
     bool had_batch = open_batch_;

@@ -503,6 +503,9 @@ void relay::tell_ready(char status, outbox& to_client) {
 
 void relay::end_unit(char status, outbox& to_client) {
     commits_.note_status(status);
+    if (has_held_completion() && !statements_->run->is_last()) {
+        release_completion(to_client);
+    }
     if (status == 'I' && statements_->run->is_cancelled()) {
         wire::write_error_response(
             to_client.copied(),

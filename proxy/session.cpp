@@ -15,9 +15,9 @@ namespace {
 
 constexpr std::string_view terminate_message{"X\0\0\0\4", 5};
 constexpr auto closing_timeout = std::chrono::seconds{2};
-/// What a client has asked for before its Terminate may take this long behind it.
 /// How long a client waits for notices about what it has created.
 constexpr auto examination_timeout = std::chrono::milliseconds{50};
+/// What a client has asked for before its Terminate may take this long behind it.
 constexpr auto linger_timeout = std::chrono::seconds{5};
 /// How long a server that is to be left may take to say what the session has there.
 constexpr auto last_word_timeout = std::chrono::seconds{5};
@@ -279,7 +279,7 @@ void session::fatal(const wire::report& why) {
         return;
     }
     if (phase_ != phase::tls_handshake) {
-        std::string out;
+        std::string out = last_words();
         wire::write_error_response(out, why);
         if (!client_.write(out, owner_.io().scratch)) {
             finish();
@@ -287,6 +287,15 @@ void session::fatal(const wire::report& why) {
         }
     }
     begin_closing();
+}
+
+/// What the client is owed before it is told that the session ends.
+std::string session::last_words() {
+    outbox owed;
+    if (relay_) {
+        relay_->finish_examination(owed);
+    }
+    return std::string{owed.data()};
 }
 
 void session::end(const wire::report& why) {
@@ -816,6 +825,9 @@ void session::resume() {
         return;
     }
     schedule_timer();
+    if (relay_->has_new_examination()) {
+        ask_for_examination();
+    }
     if (!advance_units()) {
         return;
     }
@@ -920,7 +932,7 @@ void session::server_failed(const std::string& cause) {
         fatal(report);
         return;
     }
-    std::string out;
+    auto out = last_words();
     wire::message_writer{out, wire::server_message::error_response}.bytes(body);
     if (send_to_client(out)) {
         begin_closing();

@@ -81,6 +81,7 @@ private:
     void probe_client();
     bool send_to_client(std::string_view bytes);
     void fatal(const wire::report& why);
+    std::string last_words();
     void begin_closing();
     void leave_counts() noexcept;
     void finish();

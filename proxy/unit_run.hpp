@@ -139,10 +139,13 @@ public:
 
     [[nodiscard]] bool has_lease() const noexcept { return has_lease_; }
 
+    /// No unit follows the one under way.
+    [[nodiscard]] bool is_last() const noexcept { return failed_ || at_ == units_.size(); }
+
     /// The unit under way has ended. True: it was the last one.
     bool end_unit() noexcept {
         has_lease_ = false;
-        due_ = !failed_ && at_ < units_.size();
+        due_ = !is_last();
         return !due_;
     }
 

@@ -138,6 +138,13 @@ public:
         return true;
     }
 
+    /// What was created has been examined.
+    void examined(const std::vector<wire::report>& found) {
+        relay.examined(found, to_client_);
+        deliver();
+        pump();
+    }
+
     /// Tries again where something was waited for.
     void resume() {
         waits = false;

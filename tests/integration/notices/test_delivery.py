@@ -5,7 +5,7 @@ import pytest
 
 from harness import eventually
 from harness.messages import bind, error_fields, execute, parse, sync
-from harness.postgres import ROLES
+from harness.postgres import ROLES, Postgres
 from harness.signalbox import Signalbox, standard_config
 
 USERS = [
@@ -22,7 +22,15 @@ def config(pg, **changes):
 
 
 @pytest.fixture(scope="module")
-def watched(pg, request):
+def pg():
+    """Its own server: all notices of it are about what these tests make."""
+    server = Postgres("noted")
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def watched(pg):
     process = Signalbox(config(pg))
     yield process
     process.stop()
