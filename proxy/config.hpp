@@ -82,6 +82,7 @@ struct route_settings {
     pool_mode mode = pool_mode::transaction;
     std::size_t pool_size = 20;
     std::size_t min_pool_size = 0;
+    bool statement_handling = true;  // false: statements pass as they are
     multi_statement_policy multi_statement = multi_statement_policy::split_on_rpc;
     std::vector<std::string> rpc_functions;
     rpc_in_transaction rpc = rpc_in_transaction::warn;

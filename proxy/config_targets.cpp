@@ -41,6 +41,7 @@ constexpr auto route_keys = std::to_array<std::string_view>(
      "pool_mode",
      "pool_size",
      "min_pool_size",
+     "statement_handling",
      "multi_statement",
      "rpc_functions",
      "rpc_in_transaction",
@@ -460,6 +461,29 @@ void read_connections(
     }
 }
 
+void read_statements(const section& from, route_settings& route) {
+    from.read("statement_handling", route.statement_handling);
+    from.read_choice("multi_statement", route.multi_statement, multi_statement_policies);
+    from.read_strings("rpc_functions", route.rpc_functions);
+    for (const std::string& pattern : route.rpc_functions) {
+        check_pattern(from, "rpc_functions", pattern);
+    }
+    from.read_choice("rpc_in_transaction", route.rpc, rpc_answers);
+    const auto need_handling = [&](std::string_view key) {
+        from.fail(
+            key,
+            std::string{key} + " needs statement_handling",
+            "remove it, or statement_handling = false"
+        );
+    };
+    if (!route.statement_handling && from.has("multi_statement")) {
+        need_handling("multi_statement");
+    }
+    if (!route.statement_handling && !route.rpc_functions.empty()) {
+        need_handling("rpc_functions");
+    }
+}
+
 void read_routes(
     const section& root, configuration& out, const std::set<std::string, std::less<>>& unsupported
 ) {
@@ -481,12 +505,7 @@ void read_routes(
         }
         check_connection(from, route, out, unsupported);
         read_pool(from, route);
-        from.read_choice("multi_statement", route.multi_statement, multi_statement_policies);
-        from.read_strings("rpc_functions", route.rpc_functions);
-        for (const std::string& pattern : route.rpc_functions) {
-            check_pattern(from, "rpc_functions", pattern);
-        }
-        from.read_choice("rpc_in_transaction", route.rpc, rpc_answers);
+        read_statements(from, route);
         from.read_choice("session_state", route.session_state, session_state_policies);
         read_auth_query(from, out, route);
         read_timeouts(from, route);

@@ -73,13 +73,15 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
         server_tls_.emplace(name, backend::make_server_tls_context(*connection));
     }
     for (const auto& route : config_.routes) {
-        rules_.emplace(
-            route.get(),
-            std::make_shared<const parser::statement_rules>(
-                route->rpc_functions,
-                std::vector{config_.catalog.catalog_schema, config_.catalog.internal_schema}
-            )
-        );
+        if (route->statement_handling) {
+            rules_.emplace(
+                route.get(),
+                std::make_shared<const parser::statement_rules>(
+                    route->rpc_functions,
+                    std::vector{config_.catalog.catalog_schema, config_.catalog.internal_schema}
+                )
+            );
+        }
         if (route->is_pattern) {
             patterns_.push_back({std::make_shared<const re2::RE2>(route->database), route});
         } else {

@@ -32,6 +32,7 @@ ROUTES = {
     },
     "split_on_rpc_one": {"multi_statement": "split_on_rpc", "pool_size": 1},
     "split_refuse_state": {"multi_statement": "split", "session_state": "refuse"},
+    **{f"off_{m}": {"statement_handling": False, "rpc_functions": [], "pool_mode": m} for m in MODES},
     "qualified": {"rpc_functions": ["engine\\.run_.*"]},
     # As superuser: some state only a superuser can make.
     "root_one": {"connection": "root", "pool_size": 1},

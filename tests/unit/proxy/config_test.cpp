@@ -343,6 +343,7 @@ format = "json"
     CHECK(route.min_pool_size == 5);
     CHECK(route.multi_statement == multi_statement_policy::single);
     CHECK(route.rpc_functions == std::vector<std::string>{"iasql_.*"});
+    CHECK(route.statement_handling);
     CHECK(route.rpc == rpc_in_transaction::refuse);
     CHECK(route.session_state == session_state_policy::refuse);
     CHECK(route.auth_query == "default");
@@ -398,6 +399,14 @@ TEST_CASE("config: errors name the line and a way out", "[config]") {
         row{"hold_timeout = true\n", 8, "hold_timeout must be a duration, not a boolean", "60s"},
         row{"hold_timeout = -1\n", 8, "hold_timeout is not a duration", "5min"},
         row{"backend_database = \"a\\u0000b\"\n", 8, "NUL", "remove"},
+        row{"statement_handling = false\nrpc_functions = ['a']\n",
+            9,
+            "rpc_functions needs statement_handling",
+            "remove it"},
+        row{"statement_handling = false\nmulti_statement = 'pass'\n",
+            9,
+            "multi_statement needs statement_handling",
+            "remove it"},
         row{"rpc_functions = ['a(']\n", 8, "rpc_functions is not a pattern", "RE2"},
         row{"rpc_functions = [1]\n", 8, "rpc_functions must be a string, not an integer", "quotes"},
         row{"pattern = 'x'\n", 8, "either database or pattern", "for many"},

@@ -1,0 +1,36 @@
+"""`statement_handling = false`: what a client sends is the server's business alone."""
+
+import pytest
+
+from harness.raw_client import first_error
+from replies import kinds
+
+INSERT = "INSERT INTO ledger VALUES (1)"
+
+
+@pytest.fixture(params=["off_session", "off_transaction"])
+def client(request, clients):
+    return clients(request.param)
+
+
+def test_a_query_stays_one_transaction(client, ledger):
+    found = client.query(f"{INSERT}; SELECT rpc_count(); SELECT 1/0; {INSERT}")
+    assert kinds(found) == "CTDCEZ", found
+    assert ledger() == []
+
+
+@pytest.mark.parametrize(
+    "sql, sqlstate",
+    [
+        ("ALTER CONNECTION main SET (PORT = 1)", "42601"),
+        ("SHOW CONNECTIONS", "42704"),
+        ("SELECT * FROM mz_internal.mz_connection_statuses", "42P01"),
+    ],
+)
+def test_what_is_ours_is_unknown(client, sql, sqlstate):
+    assert first_error(client.query(sql))["C"] == sqlstate
+
+
+def test_state_is_still_carried(client):
+    client.query("SET work_mem = '5MB'")
+    assert client.value("SHOW work_mem") == "5MB"
