@@ -1,7 +1,7 @@
 #include "backend/control_connection.hpp"
 
 #include "wire/error_response.hpp"
-#include "wire/limits.hpp"
+#include "wire/framing.hpp"
 #include "wire/messages.hpp"
 
 #include <sys/epoll.h>
@@ -125,17 +125,18 @@ bool control_connection::on_bytes(std::string_view bytes) {
     namespace sm = wire::server_message;
     input_.append(bytes);
     std::size_t at = 0;
-    while (input_.size() - at >= wire::header_bytes) {
-        const std::size_t length = wire::load_u32(input_.data() + at + 1);
-        if (length < 4 || length > max_row_bytes) {
+    while (true) {
+        const auto message =
+            wire::first_message(std::string_view{input_}.substr(at), max_row_bytes);
+        if (message.is_broken()) {
             return false;
         }
-        if (input_.size() - at < length + 1) {
+        if (message.is_partial()) {
             break;
         }
-        const char type = input_[at];
-        const auto body = std::string_view{input_}.substr(at + wire::header_bytes, length - 4);
-        at += length + 1;
+        at += message.size;
+        const auto type = message.type;
+        const auto body = message.body;
         if (type == sm::data_row) {
             std::vector<std::optional<std::string_view>> fields;
             if (!wire::parse_data_row(body, fields)) {

@@ -1,6 +1,7 @@
 #include "backend/notification_hub.hpp"
 
 #include "wire/error_response.hpp"
+#include "wire/framing.hpp"
 #include "wire/limits.hpp"
 
 #include <algorithm>
@@ -242,19 +243,19 @@ void notification_hub::on_server_events(server_connection& connection, std::uint
 std::string notification_hub::on_bytes(std::string_view bytes) {
     input_.append(bytes);
     std::size_t at = 0;
-    while (input_.size() - at >= wire::header_bytes) {
-        const std::size_t length = wire::load_u32(input_.data() + at + 1);
-        if (length < 4 || length > wire::max_server_control_bytes) {
+    while (true) {
+        const auto next = wire::first_message(std::string_view{input_}.substr(at));
+        if (next.is_broken()) {
             return "the server sent a message of a bad length";
         }
-        if (input_.size() - at < length + 1) {
+        if (next.is_partial()) {
             break;
         }
-        auto cause = on_message(std::string_view{input_}.substr(at, length + 1));
+        auto cause = on_message(std::string_view{input_}.substr(at, next.size));
         if (!cause.empty()) {
             return cause;
         }
-        at += length + 1;
+        at += next.size;
     }
     if (at == input_.size()) {
         wire::free_buffer(input_);

@@ -778,6 +778,7 @@ void connection_catalog::reload() {
 
 void connection_catalog::publish_snapshot() {
     auto made = std::make_shared<connection_snapshot>();
+    made->version = snapshot_->version + 1;  // only this thread publishes
     std::map<std::string_view, const status_event*> last;
     for (const auto& event : history_) {
         last[event.connection_id] = &event;

@@ -47,6 +47,7 @@ struct connection_entry {
 
 /// All of them at one moment. Immutable.
 struct connection_snapshot {
+    std::uint64_t version = 0;                  // grows with every change
     std::vector<connection_entry> connections;  // in the order of their making
     std::vector<status_event> history;          // in the order of writing; also of dropped ones
 

@@ -3,7 +3,7 @@
 #include "proxy/relay.hpp"
 #include "proxy/worker.hpp"
 #include "wire/error_response.hpp"
-#include "wire/limits.hpp"
+#include "wire/framing.hpp"
 #include "wire/messages.hpp"
 
 namespace signalbox::proxy {
@@ -70,17 +70,17 @@ bool cleaner::on_bytes(std::string_view bytes) {
     auto& state = state_of(*connection_);
     input_.append(bytes);
     std::size_t at = 0;
-    while (ready_left_ > 0 && input_.size() - at >= wire::header_bytes) {
-        const std::size_t length = wire::load_u32(input_.data() + at + 1);
-        if (length < 4 || length > wire::max_server_control_bytes) {
+    while (ready_left_ > 0) {
+        const auto message = wire::first_message(std::string_view{input_}.substr(at));
+        if (message.is_broken()) {
             return false;
         }
-        if (input_.size() - at < length + 1) {
+        if (message.is_partial()) {
             break;
         }
-        const char type = input_[at];
-        const auto body = std::string_view{input_}.substr(at + wire::header_bytes, length - 4);
-        at += length + 1;
+        at += message.size;
+        const auto type = message.type;
+        const auto body = message.body;
         if (type == sm::error_response) {
             const auto said = wire::parse_report(body);
             if (!said || said->is_fatal()) {

@@ -511,9 +511,9 @@ std::optional<wire::report> connection_service::refusal(
                                            : std::nullopt;
 }
 
-std::string connection_service::rows(const rewrite::relation& of) const {
-    return rewrite::is_notice_relation(of) ? *notice_texts_.json(of, notices_->snapshot())
-                                           : tables_.rows(of, snapshot());
+rewrite::relation_text connection_service::rows(const rewrite::relation& of) const {
+    return rewrite::is_notice_relation(of) ? notice_texts_.json(of, notices_->snapshot())
+                                           : connection_texts_.json(of, snapshot());
 }
 
 // ---- what the catalog asks for

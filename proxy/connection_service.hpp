@@ -18,8 +18,8 @@
 #include "proxy/examinations.hpp"
 #include "proxy/examiner.hpp"
 #include "proxy/relation_source.hpp"
-#include "proxy/relation_tables.hpp"
 #include "proxy/runtime.hpp"
+#include "rewrite/connection_relations.hpp"
 #include "rewrite/notice_relations.hpp"
 
 #include <chrono>
@@ -69,7 +69,7 @@ public:
     [[nodiscard]] std::optional<wire::report> refusal(
         const rewrite::relation& of, const client_identity& who
     ) const override;
-    [[nodiscard]] std::string rows(const rewrite::relation& of) const override;
+    [[nodiscard]] rewrite::relation_text rows(const rewrite::relation& of) const override;
 
     void examine(
         const std::string& connection,
@@ -118,11 +118,13 @@ private:
 
     configuration config_;  // the file's, in force
     const rewrite::schema_names schemas_;
-    mutable relation_tables tables_;
     std::unique_ptr<catalog::store> store_;
     std::unique_ptr<catalog::connection_catalog> catalog_;
     std::unique_ptr<catalog::notice_catalog> notices_;
-    mutable rewrite::notice_relation_texts notice_texts_;
+    mutable rewrite::relation_texts<catalog::connection_snapshot> connection_texts_{
+        &rewrite::connection_relation_rows};
+    mutable rewrite::relation_texts<catalog::notice_snapshot> notice_texts_{
+        &rewrite::notice_relation_rows};
     backend::prober prober_;
     examiner examiner_;
     clock::time_point next_reconcile_ = clock::time_point::min();

@@ -89,6 +89,26 @@ catalog::found_notice adapted(const catalog::notice& notice, const catalog::serv
     return out;
 }
 
+/// Adds what there is to say of these objects to `out`.
+void look_at(
+    const std::vector<object_oid>& about,
+    backend::control_connection& server,
+    const catalog::notice_place& place,
+    catalog::examination& out
+) {
+    const auto facts = read_facts(server, about);
+    for (const auto oid : about) {
+        const auto* const object = facts.find(oid);
+        if (object == nullptr) {
+            continue;
+        }
+        out.objects.push_back(noticed(*object));
+        for (const auto& each : catalog::examine_object(*object, facts, place)) {
+            out.findings.push_back(adapted(each, facts));
+        }
+    }
+}
+
 wire::report told(const catalog::notice& notice) {
     return {
         .severity = "NOTICE",
@@ -257,17 +277,7 @@ void examiner::look(
                 out.found.oids->push_back(oid);
             }
         }
-        const auto facts = read_facts(*known.server, *out.found.oids);
-        for (const auto oid : *out.found.oids) {
-            const auto* const object = facts.find(oid);
-            if (object == nullptr) {
-                continue;
-            }
-            out.found.objects.push_back(noticed(*object));
-            for (const auto& each : catalog::examine_object(*object, facts, place)) {
-                out.found.findings.push_back(adapted(each, facts));
-            }
-        }
+        look_at(*out.found.oids, *known.server, place, out.found);
     }
     tell_(std::move(out));
 }
@@ -293,17 +303,7 @@ void examiner::look_at_all(known_database& known, const examined_database& where
             all.begin() + static_cast<std::ptrdiff_t>(at),
             all.begin() + static_cast<std::ptrdiff_t>(end)
         );
-        const auto facts = read_facts(*known.server, some);
-        for (const auto oid : some) {
-            const auto* const object = facts.find(oid);
-            if (object == nullptr) {
-                continue;
-            }
-            out.found.objects.push_back(noticed(*object));
-            for (const auto& each : catalog::examine_object(*object, facts, place)) {
-                out.found.findings.push_back(adapted(each, facts));
-            }
-        }
+        look_at(some, *known.server, place, out.found);
     }
     tell_(std::move(out));
 }

@@ -77,6 +77,15 @@ struct ledger_entry {
     request kind = request::query;
     reply action = reply::forward;
     std::unique_ptr<ledger_detail> detail;
+
+    /// Makes it where there is none.
+    ledger_detail& in_detail() {
+        if (!detail) {
+            detail = std::make_unique<ledger_detail>();
+        }
+        return *detail;
+    }
+
     std::uint64_t unnamed = 0;  // token of the unnamed statement that a Parse makes or a Close ends
 
     /// Its reply ends with ReadyForQuery.

@@ -4,6 +4,7 @@
 
 #include "proxy/commands.hpp"
 #include "rewrite/relation_rewrite.hpp"
+#include "rewrite/relation_rows.hpp"
 
 #include <cstddef>
 #include <optional>
@@ -22,8 +23,8 @@ public:
     [[nodiscard]] virtual std::optional<wire::report> refusal(
         const rewrite::relation& of, const client_identity& who
     ) const = 0;
-    /// All rows at this moment, as rewrite::rows_json() writes them.
-    [[nodiscard]] virtual std::string rows(const rewrite::relation& of) const = 0;
+    /// All rows at this moment.
+    [[nodiscard]] virtual rewrite::relation_text rows(const rewrite::relation& of) const = 0;
 };
 
 /// A text as it was sent. Positions are in characters from 1, as the server counts them.

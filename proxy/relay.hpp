@@ -62,6 +62,8 @@ struct relay_environment {
 /// What Signalbox knows about a server connection; it stays with it from lease to lease.
 struct server_state final : backend::server_attachment {
     static constexpr std::uint64_t unnamed_unknown = ~std::uint64_t{0};
+    /// As behind every simple Query: PostgreSQL drops the unnamed statement there.
+    static constexpr std::uint64_t unnamed_none = 0;
 
     ledger requests;
     rewrite::server_statements statements;
@@ -453,7 +455,8 @@ private:
     };
 
     [[nodiscard]] bool may_read_relations(std::string_view sql) const noexcept;
-    [[nodiscard]] std::vector<std::string> rows_of(const rewrite::relation_rewrite& plan) const;
+    [[nodiscard]] std::vector<rewrite::relation_text> rows_of(const rewrite::relation_rewrite& plan
+    ) const;
     replaced replace_relations(std::string_view sql, std::optional<std::size_t> declared);
     taken on_parse_text(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_close_name(const client_view& m, outbox& to_server, outbox& to_client);
@@ -583,6 +586,7 @@ private:
     bool hidden_ = false;            // see may_hide_state()
     bool unnamed_hidden_ = false;    // the unnamed statement may make such state
     bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded
+    bool plain_text_ = false;        // of the message at hand: nothing of it is to be decided
     char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to
     bool channels_due_ = false;
     bool cutting_ = false;         // a cut is under way: what follows waits for its end

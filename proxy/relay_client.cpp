@@ -13,12 +13,6 @@ namespace cm = wire::client_message;
 
 namespace {
 
-/// A named statement is kept as a whole, to be parsed again elsewhere. (The unnamed one up to
-/// max_inspected_bytes.)
-constexpr std::size_t max_kept_statement_bytes = std::size_t{16} << 20U;
-/// PostgreSQL drops the unnamed statement at every simple Query.
-constexpr std::uint64_t no_statement = 0;
-
 /// Prepared statements of which a worker knows whether they may make hidden state.
 constexpr std::size_t max_known_statements = 4096;
 
@@ -401,10 +395,10 @@ ledger_entry& relay::begin_query() {
     executed_ = 0;
     begun_ = false;
     barrier_ = barrier_ || std::exchange(barrier_at_sync_, false);
-    unnamed_token_ = no_statement;
+    unnamed_token_ = server_state::unnamed_none;
     unnamed_sticks_ = false;
     unnamed_unused_ = false;
-    server_->unnamed = no_statement;
+    server_->unnamed = server_state::unnamed_none;
     return entry;
 }
 
@@ -448,7 +442,8 @@ relay::taken relay::forward_query(
         only_local_set = traits.only_local_set;
     }
     replaced found;
-    if (may_read_relations(text)) {
+    const bool is_plain = m != nullptr && plain_text_;  // a unit was not looked at by itself
+    if (!is_plain && may_read_relations(text)) {
         found = replace_relations(text, std::nullopt);
         if (found.refused) {
             refuse(*found.refused, request::query, to_server);
@@ -482,20 +477,6 @@ bool relay::is_barrier(const parser::text_traits& traits) const noexcept {
            ((traits.resets_parameters || traits.assigns_default) && !startup_->empty());
 }
 
-/// A Query that is answered here: on the server the statement has another name, and stays for
-/// others.
-void relay::deallocate_locally(const std::string& name, outbox& to_client) {
-    auto& entry = server_->requests.push(request::local);
-    entry.detail = std::make_unique<ledger_detail>();
-    entry.detail->is_deallocate = true;
-    entry.detail->client_name = name;
-    rare_->names.close(name, server_->batch);
-    forget_unnamed();
-    unnamed_token_ = no_statement;  // as by every simple Query
-    unnamed_sticks_ = false;
-    settle(to_client);
-}
-
 /// An error of our own, in its place among the server's: the server gets something in the
 /// statement's stead that fails, so that a transaction block is left failed and a batch is skipped,
 /// and its error is replaced by ours.
@@ -503,9 +484,9 @@ void relay::refuse(const wire::report& why, request kind, outbox& to_server) {
     auto& entry = server_->requests.push(kind);
     entry.detail = std::make_unique<ledger_detail>();
     wire::write_error_response(entry.detail->error, why);
-    unnamed_token_ = no_statement;
+    unnamed_token_ = server_state::unnamed_none;
     unnamed_sticks_ = false;
-    server_->unnamed = no_statement;
+    server_->unnamed = server_state::unnamed_none;
     if (kind == request::query) {
         ++server_->batch;
         open_batch_ = false;
@@ -538,386 +519,6 @@ std::optional<wire::report> relay::refusal(const parser::text_traits& traits) co
             .hint = R"(Use a route with pool_mode = "session" or session_state = "pin".)"};
     }
     return std::nullopt;
-}
-
-relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to_client) {
-    const bool keep_whole = renames() && m.body().substr(0, 1) != std::string_view{"\0", 1};
-    if (m.body().empty() && !m.complete()) {
-        return taken::more_bytes;
-    }
-    if (!m.complete() &&
-        m.total <= (keep_whole ? max_kept_statement_bytes : wire::max_inspected_bytes)) {
-        return taken::more_bytes;
-    }
-    if (!m.complete() && keep_whole) {
-        refuse(
-            {.severity = "ERROR",
-             .sqlstate = std::string{wire::sqlstate::program_limit_exceeded},
-             .message =
-                 "a named prepared statement of " + std::to_string(m.total) + " bytes is too long",
-             .detail = {},
-             .hint = "Use the unnamed statement, or a route with pool_mode = \"session\"."},
-            request::parse,
-            to_server
-        );
-        drop(m);
-        return taken::all;
-    }
-    if (!m.complete()) {  // streamed: the unnamed statement, or any in session mode
-        suspect_ = suspect_ || renames();
-        hidden_ = hidden_ || renames();
-        unnamed_sticks_ = true;
-        unnamed_token_ = env_.next_unnamed;
-        env_.next_unnamed += env_.unnamed_step;
-        server_->unnamed = unnamed_token_;
-        server_->requests.push(request::parse).unnamed = unnamed_token_;
-        open_batch_ = true;
-        pass(m, to_server);
-        return taken::all;
-    }
-    const auto p = wire::parse_parse(m.body());
-    if (p && p->name.empty()) {
-        note_block_end(p->text);
-    }
-    if (!p || !renames()) {
-        unnamed_unused_ = unnamed_unused_ || (p && p->name.empty());
-        // What does not parse is for the server to refuse, in its own words.
-        if (p && parser::quick_scan(p->text)) {
-            const auto traits = parser::scan_text(p->text);
-            note_traits(traits);
-            barrier_at_sync_ = barrier_at_sync_ || is_barrier(traits);
-        }
-        server_->requests.push(request::parse);
-        open_batch_ = true;
-        pass(m, to_server);
-        return taken::all;
-    }
-    const auto statement =
-        p->name.empty() ? nullptr : env_.statements.intern(p->tail, parameters_->parsing_hash());
-    const auto traits = statement ? statement->traits : parser::scan_text(p->text);
-    if (const auto why = refusal(traits)) {
-        refuse(*why, request::parse, to_server);
-        drop(m);
-        return taken::all;
-    }
-    if (!p->name.empty() && must_wait_for_name(p->name, false)) {
-        stalled_ = true;
-        return taken::stop;
-    }
-    note_traits(traits);
-    barrier_at_sync_ = barrier_at_sync_ || is_barrier(traits);
-    if (!statement) {
-        parse_unnamed(m, *p, traits, to_server);
-        return taken::all;
-    }
-    open_batch_ = true;
-    if (const auto present = rare().names.find(p->name)) {
-        // The name is taken: the server says so when it gets the same name again.
-        const auto number = ensure_prepared(present, to_server);
-        auto& entry = server_->requests.push(request::parse);
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->client_name = p->name;
-        wire::write_parse(to_server.copied(), rewrite::server_statement_name(number), p->tail);
-        drop(m);
-        return taken::all;
-    }
-    rare().names.prepare(p->name, statement, server_->batch);
-    auto* const slot = server_->statements.find(statement->id);
-    if (slot != nullptr && slot->confirmed && !slot->stale && server_->status != 'E' &&
-        slot->ddl == env_.statements.registry().ddl_seen() && server_->requests.batches() == 0) {
-        slot->used = server_->batch;
-        auto& entry = server_->requests.push(request::local);
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->client_name = p->name;
-        entry.detail->statement = statement;
-        rare().names.answered_here(p->name);
-        settle(to_client);
-    } else {
-        const std::string name{p->name};
-        const auto number = prepare_anew(statement, to_server, reply::forward);
-        auto& entry = server_->requests[server_->requests.size() - 1];
-        entry.detail->client_name = name;
-        entry.detail->number = number;
-    }
-    drop(m);
-    return taken::all;
-}
-
-void relay::parse_unnamed(
-    const client_view& m,
-    const wire::parse_message& p,
-    const parser::text_traits& traits,
-    outbox& to_server
-) {
-    open_batch_ = true;
-    const auto named = traits.deallocated.size() == 1 && rare_
-                           ? rare_->names.find(traits.deallocated.front())
-                           : nullptr;
-    if (named) {
-        // DEALLOCATE in the extended protocol: the statement has another name there, and the tag is
-        // then the real one.
-        const auto number = ensure_prepared(named, to_server);
-        auto& entry = server_->requests.push(request::parse);
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->client_name = traits.deallocated.front();
-        rare_->deallocated_name = traits.deallocated.front();
-        rare_->deallocated_number = number;
-        rare_->deallocate_due = true;
-        barrier_at_sync_ = true;  // whether the name is left is known when it has been executed
-        std::string tail = "DEALLOCATE " + rewrite::server_statement_name(number);
-        tail.append(3, '\0');
-        wire::write_parse(to_server.copied(), "", tail);
-        // Its Bind follows in the same batch; afterwards it is of no use to anybody.
-        unnamed_token_ = env_.next_unnamed;
-        env_.next_unnamed += env_.unnamed_step;
-        server_->unnamed = unnamed_token_;
-        rare().unnamed_tail = tail;
-        drop(m);
-        return;
-    }
-    auto& r = rare();
-    r.deallocate_due = false;
-    if (r.confirmed_in_place) {
-        r.confirmed_tail.swap(r.unnamed_tail);
-        r.confirmed_in_place = false;
-    } else if (unnamed_token_ != no_statement) {
-        r.unnamed_in_flight.emplace_back(unnamed_token_, r.unnamed_tail);
-    }
-    unnamed_hidden_ = settings_.watch && may_make_state(p.text);
-    unnamed_sticks_ = false;
-    unnamed_token_ = env_.next_unnamed;
-    env_.next_unnamed += env_.unnamed_step;
-    server_->unnamed = unnamed_token_;
-    r.unnamed_tail.assign(p.tail);
-    server_->requests.push(request::parse).unnamed = unnamed_token_;
-    pass(m, to_server);
-}
-
-/// The unnamed statement of this client, and of nobody else, is the one on the server connection.
-void relay::ensure_unnamed(outbox& to_server) {
-    if (server_->unnamed == unnamed_token_) {
-        return;
-    }
-    if (unnamed_token_ == no_statement) {
-        wire::write_named_target(to_server.copied(), cm::close, 'S', "");
-        server_->requests.push(request::close, reply::swallow);
-        server_->unnamed = no_statement;
-        return;
-    }
-    wire::write_parse(to_server.copied(), "", rare().unnamed_tail);
-    server_->requests.push(request::parse, reply::swallow).unnamed = unnamed_token_;
-    server_->unnamed = unnamed_token_;
-}
-
-std::uint32_t relay::ensure_prepared(const rewrite::statement_ptr& statement, outbox& to_server) {
-    auto* const slot = server_->statements.find(statement->id);
-    // A Parse that went out in an earlier batch and has no answer yet may have been skipped there.
-    if (slot != nullptr && !slot->stale && (slot->confirmed || slot->batch == server_->batch)) {
-        slot->used = server_->batch;
-        return slot->number;
-    }
-    return prepare_anew(statement, to_server, reply::swallow);
-}
-
-std::uint32_t relay::prepare_anew(
-    const rewrite::statement_ptr& statement, outbox& to_server, reply action
-) {
-    const auto close_on_server = [&](std::uint32_t number) {
-        wire::write_named_target(
-            to_server.copied(), cm::close, 'S', rewrite::server_statement_name(number)
-        );
-        server_->requests.push(request::close, reply::swallow);
-    };
-    if (auto* const old = server_->statements.find(statement->id); old != nullptr) {
-        close_on_server(old->number);
-        server_->statements.forget(statement->id, old->number);
-    }
-    while (server_->statements.size() >= std::max<std::size_t>(1, settings_.max_prepared_statements)
-    ) {
-        const auto number = server_->statements.evict(server_->batch);
-        if (!number) {
-            break;  // all are in use by this very batch
-        }
-        close_on_server(*number);
-    }
-    auto& slot = server_->statements.add(statement->id, server_->batch);
-    slot.ddl = env_.statements.registry().ddl_seen();
-    const auto number = slot.number;
-    auto& entry = server_->requests.push(request::parse, action);
-    entry.detail = std::make_unique<ledger_detail>();
-    entry.detail->statement = statement;
-    entry.detail->number = number;
-    wire::write_parse(to_server.copied(), rewrite::server_statement_name(number), statement->tail);
-    return number;
-}
-
-/// What the name means hangs on a batch that is not answered yet. `is_used`: then an unknown name
-/// may be one that SQL's PREPARE is just making.
-bool relay::must_wait_for_name(std::string_view name, bool is_used) const {
-    if (server_->requests.batches() == 0 || !renames()) {
-        return false;
-    }
-    if (rare_ && rare_->names.is_unsettled(name, server_->batch)) {
-        return true;
-    }
-    return is_used && (!rare_ || !rare_->names.find(name));
-}
-
-std::string relay::server_name_for(std::string_view client_name, outbox& to_server, bool& known) {
-    const auto statement = rare_ ? rare_->names.find(client_name) : nullptr;
-    known = statement != nullptr;
-    named_in_batch_ = named_in_batch_ || known;
-    if (known) {
-        rare_->names.used(client_name, batch_serial_);
-        note_hidden(*statement);
-        begun_ = begun_ || statement->traits.opens_block;
-        note_block_end(statement->tail);
-        if (statement->traits.needs_inspection) {
-            suspect_ = true;
-        }
-        return rewrite::server_statement_name(ensure_prepared(statement, to_server));
-    }
-    // A pinned session may have made the statement with SQL's PREPARE. Nobody's server-side name
-    // can be reached.
-    if ((is_pinned() || sql_prepared_) &&
-        !client_name.starts_with(rewrite::server_statement_prefix)) {
-        return std::string{client_name};
-    }
-    return std::string{rewrite::unknown_statement_name};
-}
-
-relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
-    if (!renames()) {
-        unnamed_unused_ = false;
-        server_->requests.push(request::bind);
-        open_batch_ = true;
-        pass(m, to_server);
-        return taken::all;
-    }
-    const auto names = wire::parse_bind_names(m.body());
-    if (!names) {
-        if (!m.complete()) {
-            if (m.whole.size() < wire::max_inspected_bytes) {
-                return taken::more_bytes;
-            }
-            protocol_error("invalid string in message");
-            return taken::stop;
-        }
-        server_->requests.push(request::bind);  // the server refuses it
-        open_batch_ = true;
-        pass(m, to_server);
-        return taken::all;
-    }
-    if (!names->statement.empty() && must_wait_for_name(names->statement, true)) {
-        stalled_ = true;
-        return taken::stop;
-    }
-    open_batch_ = true;
-    if (names->statement.empty()) {
-        hidden_ = hidden_ || unnamed_hidden_;
-        ensure_unnamed(to_server);
-        server_->requests.push(request::bind);
-        pass(m, to_server);
-        return taken::all;
-    }
-    bool known = false;
-    const auto server_name = server_name_for(names->statement, to_server, known);
-    auto& entry = server_->requests.push(request::bind);
-    if (!known) {
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->client_name = names->statement;
-    }
-    auto& out = to_server.copied();
-    const auto length = m.total - 1 - names->statement.size() + server_name.size();
-    char header[wire::header_bytes] = {cm::bind};
-    wire::store_u32(header + 1, static_cast<std::uint32_t>(length));
-    out.append(header, sizeof header);
-    out.append(names->portal).push_back('\0');
-    out.append(server_name).push_back('\0');
-    to_server.pass(m.body().substr(names->bytes));
-    stream_left_ = m.total - m.whole.size();
-    stream_dropped_ = false;
-    return taken::all;
-}
-
-relay::taken relay::on_describe(const client_view& m, outbox& to_server) {
-    if (!m.complete()) {
-        if (m.total > wire::max_inspected_bytes) {
-            protocol_error("invalid message length");
-            return taken::stop;
-        }
-        return taken::more_bytes;
-    }
-    const auto target = wire::parse_named_target(m.body());
-    if (target && target->kind == 'S' && !target->name.empty() &&
-        must_wait_for_name(target->name, true)) {
-        stalled_ = true;
-        return taken::stop;
-    }
-    open_batch_ = true;
-    if (!renames() || !target || target->kind != 'S') {
-        server_->requests.push(request::describe);
-        pass(m, to_server);
-        return taken::all;
-    }
-    if (target->name.empty()) {
-        ensure_unnamed(to_server);
-        server_->requests.push(request::describe);
-        pass(m, to_server);
-        return taken::all;
-    }
-    bool known = false;
-    const auto server_name = server_name_for(target->name, to_server, known);
-    auto& entry = server_->requests.push(request::describe);
-    if (!known) {
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->client_name = target->name;
-    }
-    wire::write_named_target(to_server.copied(), cm::describe, 'S', server_name);
-    drop(m);
-    return taken::all;
-}
-
-relay::taken relay::on_close(const client_view& m, outbox& to_server, outbox& to_client) {
-    if (!m.complete()) {
-        if (m.total > wire::max_inspected_bytes) {
-            protocol_error("invalid message length");
-            return taken::stop;
-        }
-        return taken::more_bytes;
-    }
-    const auto target = wire::parse_named_target(m.body());
-    if (target && must_wait_for_name(target->name, false)) {
-        stalled_ = true;
-        return taken::stop;
-    }
-    open_batch_ = true;
-    if (!renames() || !target || target->kind != 'S' ||
-        (is_pinned() && (!rare_ || !rare_->names.find(target->name)) &&
-         !target->name.starts_with(rewrite::server_statement_prefix))) {
-        server_->requests.push(request::close);
-        pass(m, to_server);
-        return taken::all;
-    }
-    if (target->name.empty()) {
-        server_->requests.push(request::close).unnamed = unnamed_token_;
-        unnamed_token_ = no_statement;
-        unnamed_sticks_ = false;
-        server_->unnamed = no_statement;
-        pass(m, to_server);
-        return taken::all;
-    }
-    // The statement stays where it is, for others; only the client's name goes.
-    auto& entry = server_->requests.push(request::local);
-    entry.detail = std::make_unique<ledger_detail>();
-    entry.detail->client_name = target->name;
-    entry.detail->is_close = true;
-    if (rare_) {
-        rare_->names.close(target->name, server_->batch);
-    }
-    settle(to_client);
-    drop(m);
-    return taken::all;
 }
 
 relay::taken relay::on_sync(const client_view& m, outbox& to_server) {

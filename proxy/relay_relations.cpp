@@ -26,8 +26,8 @@ bool relay::may_read_relations(std::string_view sql) const noexcept {
            settings_.rules->may_use_relations(sql) && can_be_read();
 }
 
-std::vector<std::string> relay::rows_of(const rewrite::relation_rewrite& plan) const {
-    std::vector<std::string> rows;
+std::vector<rewrite::relation_text> relay::rows_of(const rewrite::relation_rewrite& plan) const {
+    std::vector<rewrite::relation_text> rows;
     for (const auto* const each : plan.used) {
         rows.push_back(env_.relations->rows(*each));
     }
@@ -120,7 +120,7 @@ relay::taken relay::on_parse_text(const client_view& m, outbox& to_server, outbo
     if (p) {
         note_made(p->text);
     }
-    const bool may_read = p && may_read_relations(p->text);
+    const bool may_read = p && !plain_text_ && may_read_relations(p->text);
     if (!p || (!may_read && !has_relations)) {
         return on_parse(m, to_server, to_client);
     }
@@ -194,13 +194,11 @@ void relay::note_relations(const std::string& name, sent_text_ptr sent, std::siz
         return;
     }
     auto& entry = server_->requests[server_->requests.size() - 1];
-    if (!entry.detail) {
-        entry.detail = std::make_unique<ledger_detail>();
-    }
+    auto& detail = entry.in_detail();
     if (entry.kind == request::parse) {
-        entry.detail->sent = sent;
+        detail.sent = sent;
     }
-    entry.detail->renamed = named_relations{.name = name, .sent = std::move(sent)};
+    detail.renamed = named_relations{.name = name, .sent = std::move(sent)};
 }
 
 /// Null: the statement of this name reads none.
@@ -301,10 +299,7 @@ relay::taken relay::on_bind_rows(const client_view& m, outbox& to_server) {
     to_server.copied();
     if (done == taken::all && server_->requests.size() > before) {
         auto& entry = server_->requests[server_->requests.size() - 1];
-        if (!entry.detail) {
-            entry.detail = std::make_unique<ledger_detail>();
-        }
-        entry.detail->sent = sent;
+        entry.in_detail().sent = sent;
     }
     return done;
 }
@@ -324,10 +319,7 @@ relay::taken relay::on_describe_rows(const client_view& m, outbox& to_server) {
     const auto done = on_describe(m, to_server);
     if (sent && sent->parameter > 0 && done == taken::all) {
         auto& entry = server_->requests[server_->requests.size() - 1];
-        if (!entry.detail) {
-            entry.detail = std::make_unique<ledger_detail>();
-        }
-        entry.detail->sent = sent;
+        entry.in_detail().sent = sent;
     }
     return done;
 }

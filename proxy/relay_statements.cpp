@@ -130,6 +130,7 @@ void relay::cut(outbox& to_server) {
 }
 
 relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& to_client) {
+    plain_text_ = false;
     if (server_ != nullptr && server_->copy_in) {
         return std::nullopt;  // it ends the COPY, whatever it says
     }
@@ -229,7 +230,8 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
     if (sql.ends_with('\0')) {
         sql.remove_suffix(1);
     }
-    if (!settings_.rules->needs_decision(sql) || !can_be_read()) {
+    plain_text_ = !settings_.rules->needs_decision(sql);
+    if (plain_text_ || !can_be_read()) {
         return std::nullopt;
     }
     const auto found = decide(sql);
@@ -302,7 +304,8 @@ relay::decision relay::look_at_parse(const client_view& m, outbox& to_server, ou
     }
     bool is_ours = false;
     bool calls_rpc = false;
-    if (settings_.rules->needs_decision(p->text) && can_be_read()) {
+    plain_text_ = !settings_.rules->needs_decision(p->text);
+    if (!plain_text_ && can_be_read()) {
         const auto found = decide(p->text);
         if (!found) {
             return taken::stop;

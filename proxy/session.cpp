@@ -1,12 +1,10 @@
 #include "proxy/session.hpp"
 
 #include "proxy/log.hpp"
-#include "wire/bytes.hpp"
 #include "wire/messages.hpp"
 
 #include <openssl/rand.h>
 
-#include <algorithm>
 #include <sys/socket.h>
 #include <system_error>
 
@@ -14,13 +12,6 @@ namespace signalbox::proxy {
 namespace {
 
 constexpr std::string_view terminate_message{"X\0\0\0\4", 5};
-constexpr auto closing_timeout = std::chrono::seconds{2};
-/// How long a client waits for notices about what it has created.
-constexpr auto examination_timeout = std::chrono::milliseconds{50};
-/// What a client has asked for before its Terminate may take this long behind it.
-constexpr auto linger_timeout = std::chrono::seconds{5};
-/// How long a server that is to be left may take to say what the session has there.
-constexpr auto last_word_timeout = std::chrono::seconds{5};
 /// A client that does not read what is made for it (not what a server sends) is not read from
 /// beyond this.
 constexpr std::size_t max_pending_bytes = std::size_t{1} << 20U;
@@ -220,49 +211,6 @@ void session::probe_client() {
     }
 }
 
-/// PostgreSQL does what stands before a Terminate, and nobody has to listen. From here on the
-/// client's socket is not looked at, and nothing is written to it. What takes long is cancelled, as
-/// for any client that has gone.
-void session::linger() {
-    lingering_ = std::make_unique<backend::timer>();
-    lingering_->start(
-        owner_.io().loop,
-        owner_.io().loop.now() + linger_timeout,
-        [](void* self) { static_cast<session*>(self)->finish(); },
-        this
-    );
-    client_.detach();
-    if (server_) {
-        server_->socket.set_reading(true);
-    }
-    note_activity();
-}
-
-/// The end that the client has asked for. Over TLS it is a clean one, never a reset.
-void session::end_politely() {
-    if (std::exchange(lingering_, nullptr)) {
-        client_.attach(owner_.io().loop, *this);
-    }
-    if (client_.tls() != nullptr || client_.has_pending()) {
-        begin_closing();
-    } else {
-        finish();
-    }
-}
-
-void session::client_gone(std::string_view cause) {
-    if (phase_ == phase::serving && (relay_->is_busy() || relay_->in_transaction())) {
-        log::info(
-            "client gone while something was under way",
-            {{"session", id_},
-             {"user", pool_->user},
-             {"database", pool_->database},
-             {"cause", cause}}
-        );
-    }
-    finish();
-}
-
 bool session::send_to_client(std::string_view bytes) {
     if (lingering_) {
         return true;
@@ -272,86 +220,6 @@ bool session::send_to_client(std::string_view bytes) {
     }
     client_gone(system_text(client_.error()));
     return false;
-}
-
-void session::fatal(const wire::report& why) {
-    if (phase_ == phase::closing) {
-        return;
-    }
-    if (phase_ != phase::tls_handshake) {
-        std::string out = last_words();
-        wire::write_error_response(out, why);
-        if (!client_.write(out, owner_.io().scratch)) {
-            finish();
-            return;
-        }
-    }
-    begin_closing();
-}
-
-/// What the client is owed before it is told that the session ends.
-std::string session::last_words() {
-    outbox owed;
-    if (relay_) {
-        relay_->finish_examination(owed);
-    }
-    return std::string{owed.data()};
-}
-
-void session::end(const wire::report& why) {
-    if (phase_ == phase::serving) {
-        log::info(
-            "session ended",
-            {{"session", id_},
-             {"user", pool_->user},
-             {"database", pool_->database},
-             {"cause", why.message}}
-        );
-    }
-    if (relay_ && relay_->is_mid_message()) {
-        finish();
-        return;
-    }
-    fatal(why);
-}
-
-void session::close_quietly() {
-    if (phase_ != phase::closing) {
-        begin_closing();
-    }
-}
-
-/// Everything has been said: what is pending is sent, then our side is closed, and what the client
-/// still sends is read and dropped. Closing with unread input would reset the connection, and the
-/// client might lose our last words.
-void session::begin_closing() {
-    give_back_server();
-    leave_counts();
-    phase_ = phase::closing;
-    wire::free_buffer(held_);
-    timer_.start(
-        owner_.io().loop,
-        owner_.io().loop.now() + closing_timeout,
-        [](void* self) { static_cast<session*>(self)->finish(); },
-        this
-    );
-    if (client_eof_ && !client_.has_pending()) {
-        finish();
-        return;
-    }
-    client_.shut_down(owner_.io().scratch);
-    client_.set_reading(true);
-}
-
-void session::finish() {
-    if (!client_.is_open()) {
-        return;
-    }
-    give_back_server();
-    phase_ = phase::closing;
-    timer_.cancel();
-    client_.close();
-    owner_.remove_session(*this);
 }
 
 // ---- login
@@ -558,81 +426,6 @@ bool session::advance_units() {
         carry_out_command();
     }
     return true;
-}
-
-/// A statement that is addressed to Signalbox, and may take its time.
-void session::carry_out_command() {
-    if (!relay_->has_new_command()) {
-        return;
-    }
-    owner_.carry_out(relay_->take_command(), [&owner = owner_, id = id_](command_reply reply) {
-        auto* const self = owner.find_session(id);
-        if (self == nullptr || self->phase_ != phase::serving) {
-            return;
-        }
-        self->relay_->command_done(std::move(reply), owner.to_server, owner.to_client);
-        if (self->flush()) {
-            self->note_activity();
-            self->resume();
-        }
-    });
-}
-
-/// A text that would hold the event loop for too long, or its stack would be too small for.
-void session::ask_for_verdict() {
-    const auto question = relay_->undecided();
-    deciding_ = true;
-    owner_.decide(
-        pool_->relay.rules,
-        std::string{question.sql},
-        question.strings,
-        [&owner = owner_, id = id_](parser::verdict_ptr found) {
-            auto* const self = owner.find_session(id);
-            if (self == nullptr || self->phase_ != phase::serving) {
-                return;
-            }
-            self->deciding_ = false;
-            self->relay_->decided(std::move(found));
-            self->resume();
-        }
-    );
-}
-
-/// Something was created, altered or dropped. A client waits for what there is to say of what it
-/// has created, but not for long.
-void session::ask_for_examination() {
-    if (!relay_->take_examination()) {
-        owner_.examine(*pool_, {});
-        return;
-    }
-    examining_ = std::make_unique<backend::timer>();
-    examining_->start(
-        owner_.io().loop,
-        owner_.io().loop.now() + examination_timeout,
-        [](void* self) { static_cast<session*>(self)->examined({}); },
-        this
-    );
-    owner_.examine(
-        *pool_,
-        [&owner = owner_, id = id_, serial = ++examination_](const std::vector<wire::report>& found
-        ) {
-            // One that comes too late is not the answer to the next.
-            auto* const self = owner.find_session(id);
-            if (self != nullptr && self->phase_ == phase::serving && self->examining_ &&
-                self->examination_ == serial) {
-                self->examined(found);
-            }
-        }
-    );
-}
-
-void session::examined(const std::vector<wire::report>& found) {
-    const auto ended = std::move(examining_);
-    relay_->examined(found, owner_.to_client);
-    if (flush()) {
-        note_activity();
-        resume();
-    }
 }
 
 /// False: it waits for one (or the session is over).
@@ -939,117 +732,6 @@ void session::server_failed(const std::string& cause) {
     }
 }
 
-// ---- another target
-
-void session::target_may_have_changed() {
-    if (!server_ || phase_ != phase::serving || moving_ ||
-        server_->generation == pool_->pool->group().generation()) {
-        return;
-    }
-    has_to_move_ = false;
-    moving_ = std::make_unique<backend::timer>();
-    moving_->start(
-        owner_.io().loop,
-        owner_.io().loop.now() + pool_->route->drain_timeout,
-        [](void* self) { static_cast<session*>(self)->end_at_old_target(); },
-        this
-    );
-    must_stay_ = false;
-    ask_to_move();  // one that is idle need not hold the old target
-}
-
-/// A server connection of its own is left for one of the new target, where that can be. True: what
-/// the client has sent has to wait for the old server's word.
-bool session::try_to_move() {
-    if (!server_) {
-        moving_.reset();
-        return false;
-    }
-    if (std::exchange(must_stay_, false)) {
-        return false;  // it has just been asked
-    }
-    return ask_to_move();
-}
-
-/// True: the answer comes, with on_move_answer().
-bool session::ask_to_move() {
-    if (!relay_->may_move() || cancels_ > 0 || server_->socket.has_pending()) {
-        return false;
-    }
-    relay_->begin_move(owner_.to_server);
-    flush();
-    return true;
-}
-
-void session::on_move_answer(bool movable) {
-    // What the server says unasked may have come in part: then it is heard first.
-    if (movable && server_held_.empty() && !relay_->is_mid_message()) {
-        leave_server();
-    } else if (has_to_move_) {
-        end_at_old_target();
-    } else {
-        must_stay_ = true;  // for the statement that waits
-    }
-}
-
-void session::leave_server() {
-    relay_->detach();
-    moving_.reset();
-    pool_->pool->discard(std::move(server_));
-}
-
-/// drain_timeout is over.
-void session::end_at_old_target() {
-    if (!server_ || phase_ != phase::serving) {
-        moving_.reset();
-        return;
-    }
-    // An idle session that could go is told to; what keeps it is asked for first.
-    if (!std::exchange(has_to_move_, true) && ask_to_move()) {
-        moving_->start(
-            owner_.io().loop,
-            owner_.io().loop.now() + last_word_timeout,
-            [](void* self) { static_cast<session*>(self)->end_at_old_target(); },
-            this
-        );
-        return;
-    }
-    wire::report why{
-        .severity = "ERROR",
-        .sqlstate = std::string{wire::sqlstate::admin_shutdown},
-        .message = "terminating connection to the old target of connection \"" +
-                   server_->target().connection->name + "\"",
-        .detail =
-            "The connection was altered, and what ran on the old target did not end within "
-            "drain_timeout.",
-        .hint = {}};
-    log::info(
-        "ended at the old target",
-        {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}}
-    );
-    if (relay_->carries_state()) {
-        why.severity = "FATAL";
-        end(why);
-        return;
-    }
-    moving_.reset();
-    server_held_.clear();
-    cancels_ = 0;
-    auto connection = std::move(server_);
-    const bool was_busy = relay_->is_busy();
-    const auto outcome = relay_->server_lost(why, owner_.to_client);
-    owner_.abandon(std::move(connection), *pool_, was_busy);
-    begin_anew();
-    if (!flush()) {
-        return;
-    }
-    if (outcome == relay::loss::close_client) {
-        finish();
-        return;
-    }
-    resume();
-}
-
 /// The server does not take what the session has set: it cannot go on as itself.
 void session::setup_failed() {
     std::string out;
@@ -1087,33 +769,6 @@ bool session::maybe_release() {
         owner_.release(std::move(server_), *pool_, hidden);
     }
     return true;
-}
-
-void session::give_back_server() {
-    if (key_.secret != 0 || key_.process_id != 0) {
-        owner_.forget_key(std::exchange(key_, {}));
-    }
-    if (ticket_ != 0) {
-        pool_->pool->cancel_wait(std::exchange(ticket_, 0));
-    }
-    if (!server_) {
-        return;
-    }
-    auto connection = std::move(server_);
-    const bool busy = relay_->is_busy();
-    const bool doubtful = relay_->is_doubtful() || connection->socket.has_pending() ||
-                          !server_held_.empty() || cancels_ > 0;
-    const bool dirty = relay_->carries_state() || relay_->may_have_state();
-    const bool in_block = relay_->in_transaction();
-    const bool hidden = relay_->may_hide_state();
-    relay_->detach();
-    if (busy || doubtful) {
-        owner_.abandon(std::move(connection), *pool_, busy);
-    } else if (dirty || in_block) {
-        owner_.clean(std::move(connection), *pool_, dirty || hidden);
-    } else {
-        owner_.release(std::move(connection), *pool_, hidden);
-    }
 }
 
 }  // namespace signalbox::proxy

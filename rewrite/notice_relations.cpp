@@ -148,27 +148,4 @@ std::vector<relation_row> notice_relation_rows(
     return found != nullptr ? found->rows(known) : std::vector<relation_row>{};
 }
 
-std::shared_ptr<const std::string> notice_relation_texts::json(
-    const relation& which, const catalog::notice_snapshot_ptr& known
-) {
-    const std::lock_guard lock{mutex_};
-    if (of_ != known) {
-        // A statement that began earlier may come with an older one: the newest stays.
-        if (of_ && known->version < of_->version) {
-            return std::make_shared<const std::string>(
-                rows_json(which, notice_relation_rows(which, *known))
-            );
-        }
-        of_ = known;
-        texts_.clear();
-    }
-    auto& text = texts_[which.name];
-    if (!text) {
-        text = std::make_shared<const std::string>(
-            rows_json(which, notice_relation_rows(which, *known))
-        );
-    }
-    return text;
-}
-
 }  // namespace signalbox::rewrite

@@ -15,12 +15,8 @@
 #include "rewrite/relations.hpp"
 #include "wire/error_response.hpp"
 
-#include <map>
-#include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace signalbox::rewrite {
@@ -41,21 +37,5 @@ std::vector<relation_row> ignored_notice_rows(const catalog::notice_snapshot& kn
 std::vector<relation_row> notice_relation_rows(
     const relation& which, const catalog::notice_snapshot& known
 );
-
-/// The rows as JSON, made once per snapshot.
-///
-/// Executor  any thread; who comes while the text is being made waits for it
-/// Cost      of the first reading of 10,000 notices, some 100 ms; of every other, a look-up
-class notice_relation_texts {
-public:
-    std::shared_ptr<const std::string> json(
-        const relation& which, const catalog::notice_snapshot_ptr& known
-    );
-
-private:
-    std::mutex mutex_;
-    catalog::notice_snapshot_ptr of_;  // of which the texts are
-    std::map<std::string_view, std::shared_ptr<const std::string>> texts_;  // by relation
-};
 
 }  // namespace signalbox::rewrite

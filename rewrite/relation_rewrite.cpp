@@ -320,10 +320,10 @@ std::size_t rendered_statement::original_position(std::size_t sent_position, cha
 }
 
 rendered_statement render_with_literals(
-    std::string_view statement, const relation_rewrite& found, std::span<const std::string> rows
+    std::string_view statement, const relation_rewrite& found, std::span<const relation_text> rows
 ) {
     return statement_renderer{statement, found}.render([&](std::size_t k) {
-        return string_literal(rows[k]) + "::pg_catalog.jsonb";
+        return string_literal(*rows[k]) + "::pg_catalog.jsonb";
     });
 }
 
@@ -336,10 +336,10 @@ rendered_statement render_with_parameter(
     });
 }
 
-std::string parameter_value(const relation_rewrite& found, std::span<const std::string> rows) {
+std::string parameter_value(const relation_rewrite& found, std::span<const relation_text> rows) {
     std::string value = "{";
     for (std::size_t k = 0; k < found.used.size(); ++k) {
-        value += (k > 0 ? ",\"" : "\"") + full_name(*found.used[k]) + "\":" + rows[k];
+        value += (k > 0 ? ",\"" : "\"") + full_name(*found.used[k]) + "\":" + *rows[k];
     }
     return value + '}';
 }

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "parser/lexer.hpp"
+#include "rewrite/relation_rows.hpp"
 #include "rewrite/relations.hpp"
 #include "wire/error_response.hpp"
 
@@ -90,7 +91,7 @@ private:
 
 /// `rows[k]`: rows_json() of `found.used[k]`.
 rendered_statement render_with_literals(
-    std::string_view statement, const relation_rewrite& found, std::span<const std::string> rows
+    std::string_view statement, const relation_rewrite& found, std::span<const relation_text> rows
 );
 
 /// The rows travel as $`parameter`, which is above all that the client's text has and its Parse
@@ -100,7 +101,7 @@ rendered_statement render_with_parameter(
 );
 
 /// That parameter's value, as text of type jsonb.
-std::string parameter_value(const relation_rewrite& found, std::span<const std::string> rows);
+std::string parameter_value(const relation_rewrite& found, std::span<const relation_text> rows);
 
 /// OID of the parameter's type, jsonb.
 inline constexpr std::uint32_t parameter_type = 3802;

@@ -107,7 +107,9 @@ inline bool relations_are_sound(
     if (!found.is_needed()) {
         return true;
     }
-    const std::vector<std::string> rows(found.used.size(), R"([{"id":"\u00e4'\\"}])");
+    const std::vector rows(
+        found.used.size(), std::make_shared<const std::string>(R"([{"id":"\u00e4'\\"}])")
+    );
     const auto simple = render_with_literals(statement, found, rows);
     const auto extended = render_with_parameter(statement, found, found.highest_parameter + 1);
     return keeps_the_rest(statement, found, simple) && keeps_the_rest(statement, found, extended) &&

@@ -27,8 +27,10 @@ public:
             .hint = {}};
     }
 
-    [[nodiscard]] std::string rows(const rewrite::relation& /*of*/) const override {
-        return R"([{"id": "row )" + std::to_string(++readings) + R"("}])";
+    [[nodiscard]] rewrite::relation_text rows(const rewrite::relation& /*of*/) const override {
+        return std::make_shared<const std::string>(
+            R"([{"id": "row )" + std::to_string(++readings) + R"("}])"
+        );
     }
 
     mutable int readings = 0;

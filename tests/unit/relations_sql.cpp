@@ -61,9 +61,9 @@ int main(int count, char** arguments) {
     while (std::getline(std::cin, statement, '\0')) {
         const auto found = find_relations(statement, strings, {});
         const std::string sqlstate = found.refused ? found.refused->what.sqlstate : "";
-        std::vector<std::string> rows;
+        std::vector<relation_text> rows;
         for (const auto* const r : found.used) {
-            rows.push_back(rows_json(*r, rows_of(*r)));
+            rows.push_back(std::make_shared<const std::string>(rows_json(*r, rows_of(*r))));
         }
         const auto parameter = found.highest_parameter + 1;
         std::cout << sqlstate << '\0' << render_with_literals(statement, found, rows).sql() << '\0';

@@ -171,7 +171,7 @@ TEST_CASE("the relations about notices: who may read them") {
 }
 
 TEST_CASE("the relations about notices: a snapshot's text is made once") {
-    notice_relation_texts texts;
+    relation_texts<catalog::notice_snapshot> texts{&notice_relation_rows};
     const auto& plain = named("mz_notices");
     const auto& redacted = named("mz_notices_redacted");
     const auto one = some(1);

@@ -516,7 +516,8 @@ TEST_CASE("schemas of other names", "[rewrite][relations]") {
         "Signalbox provides sb_internal.mz_notices, which can only be read."
     );
     // The parameter's keys do not depend on the names.
-    const std::vector<std::string> rows{"[]", "[{}]"};
+    const std::vector rows{
+        std::make_shared<const std::string>("[]"), std::make_shared<const std::string>("[{}]")};
     CHECK(
         parameter_value(found, rows) ==
         R"({"mz_catalog.mz_objects":[],"mz_internal.mz_notices":[{}]})"
@@ -548,7 +549,7 @@ TEST_CASE("the prefilter sees the schemas", "[rewrite][relations][prefilter]") {
 TEST_CASE("the text that is sent", "[rewrite][relations]") {
     const std::string sql = "select $1, c.id from mz_catalog.mz_aws_privatelink_connections c";
     const auto found = find(sql);
-    const std::vector<std::string> rows{R"([{"id":"it's \\ \u00e4"}])"};
+    const std::vector rows{std::make_shared<const std::string>(R"([{"id":"it's \\ \u00e4"}])")};
     CHECK(
         render_with_literals(sql, found, rows).sql() ==
         "select $1, c.id from (SELECT * FROM pg_catalog.jsonb_to_recordset("
@@ -572,7 +573,8 @@ TEST_CASE("positions of errors", "[rewrite][relations]") {
     const std::string sql =
         "select '\xc3\xa4', x, mz_catalog.mz_objects.y from only mz_catalog.mz_objects where z = "
         "'\xc3\xa4' or nosuch";
-    const auto made = render_with_literals(sql, find(sql), std::vector<std::string>{"[]"});
+    const std::vector rows{std::make_shared<const std::string>("[]")};
+    const auto made = render_with_literals(sql, find(sql), rows);
     const auto position = [](std::string_view text, std::string_view word, character_size size) {
         std::size_t characters = 1;
         for (const char c : text.substr(0, text.find(word))) {

@@ -1,14 +1,11 @@
-#include "proxy/relation_tables.hpp"
+#include "rewrite/connection_relations.hpp"
 
-#include "rewrite/relation_rows.hpp"
+#include <cstdint>
+#include <optional>
+#include <string>
 
-#include <algorithm>
-
-namespace signalbox::proxy {
+namespace signalbox::rewrite {
 namespace {
-
-using rewrite::relation_row;
-using rewrite::relation_value;
 
 relation_value or_null(const std::string& text) {
     return text.empty() ? relation_value{} : relation_value{text};
@@ -64,35 +61,21 @@ std::vector<relation_row> history(const catalog::connection_snapshot& known) {
     return out;
 }
 
-/// Those without a source yet are empty.
-std::vector<relation_row> rows_of(
-    std::string_view name, const catalog::connection_snapshot& known
+}  // namespace
+
+std::vector<relation_row> connection_relation_rows(
+    const relation& which, const catalog::connection_snapshot& known
 ) {
-    if (name == "mz_connections") {
+    if (which.name == "mz_connections") {
         return connections(known);
     }
-    if (name == "mz_connection_statuses") {
+    if (which.name == "mz_connection_statuses") {
         return statuses(known);
     }
-    if (name == "mz_connection_status_history") {
+    if (which.name == "mz_connection_status_history") {
         return history(known);
     }
     return {};
 }
 
-}  // namespace
-
-std::string relation_tables::rows(const rewrite::relation& of, const catalog::snapshot_ptr& known) {
-    const std::lock_guard lock{mutex_};
-    if (made_from_ != known) {
-        made_.clear();
-        made_from_ = known;
-    }
-    const auto [place, is_new] = made_.try_emplace(of.name);
-    if (is_new) {
-        place->second = rewrite::rows_json(of, rows_of(of.name, *known));
-    }
-    return place->second;
-}
-
-}  // namespace signalbox::proxy
+}  // namespace signalbox::rewrite
