@@ -127,9 +127,9 @@ bool relay::asks_for_old_columns(const wire::report_view& said, const ledger_ent
         server_->requests.batches() != 1) {
         return false;
     }
-    const auto named = server_->statements.used_in(server_->batch - 1);
-    return std::any_of(named.begin(), named.end(), [&](const auto& each) {
-        return rare_->names.was_used(each.id, batch_serial_ - 1);
+    const auto parsed = server_->statements.parsed_in(server_->batch - 1);
+    return std::any_of(parsed.begin(), parsed.end(), [&](std::uint64_t id) {
+        return rare_->names.was_used(id, batch_serial_ - 1);
     });
 }
 

@@ -200,18 +200,21 @@ std::optional<std::uint32_t> server_statements::evict(std::uint64_t batch) {
 }
 
 std::vector<server_statements::named> server_statements::mark_stale(std::uint64_t batch) {
-    auto found = used_in(batch);
-    for (const auto& each : found) {
-        slots_.find(each.id)->second.stale = true;
+    std::vector<named> found;
+    for (auto& [id, held] : slots_) {
+        if (held.used == batch) {
+            held.stale = true;
+            found.push_back({id, held.number});
+        }
     }
     return found;
 }
 
-std::vector<server_statements::named> server_statements::used_in(std::uint64_t batch) const {
-    std::vector<named> found;
+std::vector<std::uint64_t> server_statements::parsed_in(std::uint64_t batch) const {
+    std::vector<std::uint64_t> found;
     for (const auto& [id, held] : slots_) {
-        if (held.used == batch) {
-            found.push_back({id, held.number});
+        if (held.batch == batch) {
+            found.push_back(id);
         }
     }
     return found;

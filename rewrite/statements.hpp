@@ -167,8 +167,8 @@ public:
 
     /// Those that `batch` names, marked as stale.
     std::vector<named> mark_stale(std::uint64_t batch);
-    /// Those whose last use is `batch`.
-    std::vector<named> used_in(std::uint64_t batch) const;
+    /// Those whose Parse was sent in `batch`.
+    std::vector<std::uint64_t> parsed_in(std::uint64_t batch) const;
 
 private:
     std::unordered_map<std::uint64_t, slot> slots_;

@@ -289,8 +289,10 @@ def test_ddl_and_then_another_server_connection(clients, elsewhere):
     assert fields["M"] == "cached plan must not change result type"
     # A wrong count of formats is still the client's own mistake.
     prepare(client, "t", "SELECT 1")
-    wrong = run(client, bind(statement="t", result_formats=[1, 1, 1]) + execute())
-    assert first_error(wrong)["C"] == "08P01"
+    for _ in range(2):  # also where it has been used
+        wrong = run(client, bind(statement="t", result_formats=[1, 1, 1]) + execute())
+        assert first_error(wrong)["C"] == "08P01"
+        assert call(client, "t") == ["1"]
     client.query("DROP TABLE changing")
 
 
