@@ -491,6 +491,7 @@ private:
     void drop(const client_view& m);
     void note_hidden(std::string_view sql);
     void note_hidden(const rewrite::prepared_statement& statement);
+    [[nodiscard]] bool may_be_misread(std::string_view sql) const noexcept;
     [[nodiscard]] bool may_make_state(std::string_view sql) const;
     void note_block_end(std::string_view sql) noexcept;
     void note_traits(const parser::text_traits& traits);

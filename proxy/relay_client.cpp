@@ -300,9 +300,16 @@ relay::taken relay::on_skipped(const client_view& m, outbox& to_client) {
     return taken::all;
 }
 
+/// Its strings may end elsewhere than the rules for state that a function makes believe.
+bool relay::may_be_misread(std::string_view sql) const noexcept {
+    return !can_be_read() || (string_style() == parser::backslashes::escape &&
+                              sql.find('\\') != std::string_view::npos);
+}
+
 bool relay::may_make_state(std::string_view sql) const {
     const auto& watch = *settings_.watch;
-    return watch.ddl != env_.statements.registry().ddl_seen() || watch.rules->may_make_state(sql);
+    return may_be_misread(sql) || watch.ddl != env_.statements.registry().ddl_seen() ||
+           watch.rules->may_make_state(sql);
 }
 
 void relay::note_hidden(std::string_view sql) {
@@ -314,7 +321,8 @@ void relay::note_hidden(const rewrite::prepared_statement& statement) {
         return;
     }
     auto& watch = *settings_.watch;
-    if (watch.ddl != env_.statements.registry().ddl_seen()) {
+    const auto sql = std::string_view{statement.tail}.substr(0, statement.tail.find('\0'));
+    if (watch.ddl != env_.statements.registry().ddl_seen() || may_be_misread(sql)) {
         hidden_ = true;
         return;
     }
@@ -326,8 +334,7 @@ void relay::note_hidden(const rewrite::prepared_statement& statement) {
     if (watch.by_statement.size() >= max_known_statements) {
         watch.by_statement.clear();
     }
-    const std::string_view sql{statement.tail};
-    hidden_ = watch.rules->may_make_state(sql.substr(0, sql.find('\0')));
+    hidden_ = watch.rules->may_make_state(sql);
     watch.by_statement.emplace(statement.id, hidden_);
 }
 
