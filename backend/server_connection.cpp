@@ -454,7 +454,7 @@ void server_connection::begin_session() {
     std::vector<std::pair<std::string_view, std::string_view>> parameters{
         {"user", target_->user}, {"database", target_->database}};
     parameters.insert(parameters.end(), target_->parameters.begin(), target_->parameters.end());
-    wire::write_startup_message(output_, parameters);
+    wire::write_startup_message(output_, parameters, target_->connection->protocol);
     send(output_);
 }
 
@@ -533,8 +533,8 @@ bool server_connection::on_login_message(char type, std::string_view body) {
             }
             return true;
         case m::backend_key_data:
-            if (const auto data = wire::parse_backend_key_data(body)) {
-                key = *data;
+            if (auto data = wire::parse_backend_key_data(body)) {
+                key = std::move(*data);
             }
             return true;
         case m::notice_response:

@@ -3,6 +3,8 @@
 // Values only. Secrets are the values already; they never leave towards logs, errors or results.
 #pragma once
 
+#include "wire/limits.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -37,6 +39,7 @@ struct postgres_connection {
     std::string tls_key;  // a path, or the key itself in PEM ("-----BEGIN ...")
     target_session_attrs target = target_session_attrs::any;
     std::optional<std::chrono::milliseconds> connect_timeout;  // absent: what the route says
+    std::uint32_t protocol = wire::protocol_3_0;               // the newest to ask for
 
     bool operator==(const postgres_connection&) const = default;
 };

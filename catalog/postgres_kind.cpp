@@ -25,6 +25,7 @@ constexpr auto described_options = std::to_array<option_description>(
      {"SSL KEY", option_form::secret},
      {"TARGET SESSION ATTRS", option_form::choice},
      {"CONNECT TIMEOUT", option_form::number},
+     {"MAX PROTOCOL VERSION", option_form::choice},
      {"AWS PRIVATELINK", option_form::connection}}
 );
 
@@ -37,6 +38,10 @@ constexpr auto ssl_modes = std::to_array<named_choice<ssl_mode>>(
      {"require", ssl_mode::require},
      {"verify-ca", ssl_mode::verify_ca},
      {"verify-full", ssl_mode::verify_full}}
+);
+
+constexpr auto protocol_versions = std::to_array<named_choice<std::uint32_t>>(
+    {{"3.0", wire::protocol_3_0}, {"3.2", wire::protocol_3_2}, {"latest", wire::newest_protocol}}
 );
 
 constexpr auto session_attributes = std::to_array<named_choice<target_session_attrs>>(
@@ -232,6 +237,8 @@ public:
         planned.target =
             from.choice("TARGET SESSION ATTRS", session_attributes).value_or(planned.target);
         planned.connect_timeout = read_connect_timeout(from);
+        planned.protocol =
+            from.choice("MAX PROTOCOL VERSION", protocol_versions).value_or(planned.protocol);
         planned_connection out{
             .name = name, .type = type(), .options = options, .postgres = {}, .depends_on = {}};
         if (from.has("AWS PRIVATELINK")) {

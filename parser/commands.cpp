@@ -14,7 +14,7 @@ namespace {
 
 /// Of all types. One word more than an option's name is an option or begins none, so that a name is
 /// read without looking back.
-constexpr std::array<std::string_view, 20> option_names{
+constexpr std::array<std::string_view, 21> option_names{
     "HOST",
     "PORT",
     "DATABASE",
@@ -26,6 +26,7 @@ constexpr std::array<std::string_view, 20> option_names{
     "SSL KEY",
     "TARGET SESSION ATTRS",
     "CONNECT TIMEOUT",
+    "MAX PROTOCOL VERSION",
     "AWS PRIVATELINK",
     "SERVICE NAME",
     "AVAILABILITY ZONES",

@@ -72,6 +72,10 @@ void login::on_startup_bytes(std::string_view bytes) {
     input_.erase(0, *size);
     const auto packet = wire::parse_startup_packet(packet_bytes);
     if (!packet) {
+        if (wire::load_u32(packet_bytes.data() + 4) == wire::cancel_request_code) {
+            owner_.begin_closing();  // no answer tells anything about keys
+            return;
+        }
         refuse(
             wire::sqlstate::protocol_violation,
             packet.error() == wire::wire_errc::truncated ||
@@ -101,7 +105,9 @@ void login::on_startup_bytes(std::string_view bytes) {
         return;
     }
     if (const auto* const cancel = std::get_if<wire::cancel_request>(&*packet)) {
-        home_.route_cancel(*cancel, owner_.id());
+        home_.route_cancel(
+            {.process_id = cancel->process_id, .secret = std::string{cancel->secret}}, owner_.id()
+        );
         return;
     }
     if (const auto* const msg = std::get_if<wire::startup_message>(&*packet)) {
@@ -113,7 +119,7 @@ void login::on_startup_bytes(std::string_view bytes) {
     refuse(
         wire::sqlstate::feature_not_supported,
         "unsupported frontend protocol " + std::to_string(code >> 16U) + "." +
-            std::to_string(code & 0xffffU) + ": server supports 3.0 to 3.0"
+            std::to_string(code & 0xffffU) + ": server supports 3.0 to 3.2"
     );
 }
 
@@ -148,7 +154,7 @@ void login::on_startup_message(const wire::startup_message& msg) {
         refuse(
             wire::sqlstate::feature_not_supported,
             "unsupported frontend protocol " + std::to_string(msg.major) + "." +
-                std::to_string(msg.minor) + ": server supports 3.0 to 3.0"
+                std::to_string(msg.minor) + ": server supports 3.0 to 3.2"
         );
         return;
     }
@@ -233,9 +239,11 @@ bool login::read_parameters(const wire::startup_message& msg) {
     for (const auto& [name, value] : direct.items()) {
         parameters_.set(name, value);
     }
-    if (msg.minor > 0 || !unknown.empty()) {
+    const auto asked = wire::protocol_3_0 + msg.minor;
+    protocol_ = std::min(asked, wire::newest_protocol);
+    if (asked > protocol_ || !unknown.empty()) {
         std::string answer;
-        wire::write_negotiate_protocol_version(answer, wire::protocol_3_0, unknown);
+        wire::write_negotiate_protocol_version(answer, protocol_, unknown);
         return owner_.send_to_client(answer);
     }
     return true;

@@ -52,6 +52,9 @@ public:
     /// outcome has not.
     std::string take_farewell() { return std::move(farewell_); }
 
+    /// The version that client and Signalbox speak, as the startup message writes it.
+    [[nodiscard]] std::uint32_t protocol() const noexcept { return protocol_; }
+
 private:
     void on_ssl_request(bool more_follows);
     void on_startup_message(const wire::startup_message& msg);
@@ -78,6 +81,7 @@ private:
     runtime_ptr runtime_;
     std::string address_;
     bool is_local_;
+    std::uint32_t protocol_ = wire::protocol_3_0;
     bool ssl_asked_ = false;
     bool gss_asked_ = false;
     bool has_tls_ = false;

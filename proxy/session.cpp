@@ -11,6 +11,8 @@
 namespace signalbox::proxy {
 namespace {
 
+/// As PostgreSQL 18 makes them; of a client of protocol 3.2.
+constexpr std::size_t long_secret_bytes = 32;
 constexpr std::string_view terminate_message{"X\0\0\0\4", 5};
 /// A client that does not read what is made for it (not what a server sends) is not read from
 /// beyond this.
@@ -246,11 +248,9 @@ bool session::knows_profile() {
 /// In session mode the client is told the process of its server, unless there is none to be had:
 /// statements that are addressed to Signalbox work all the same.
 void session::join_without_server() {
-    std::uint32_t random[1] = {};
-    RAND_bytes(reinterpret_cast<unsigned char*>(random), sizeof random);
     serve(
         owner_.find_profile(*pool_, login_->startup_parameters()),
-        {.process_id = static_cast<std::uint32_t>(id_ & 0x7fffffffU), .secret = random[0]}
+        static_cast<std::uint32_t>(id_ & 0x7fffffffU)
     );
 }
 
@@ -258,21 +258,27 @@ void session::join_without_server() {
 void session::on_joined() {
     const auto reported = state_of(*server_).reported;
     owner_.remember_profile(*pool_, login_->startup_parameters(), reported);
-    wire::backend_key_data key{
-        .process_id = static_cast<std::uint32_t>(id_ & 0x7fffffffU), .secret = 0};
-    RAND_bytes(reinterpret_cast<unsigned char*>(&key.secret), sizeof key.secret);
-    if (pool_->relay.mode == pool_mode::session) {
-        key.process_id = server_->key.process_id;
-    }
-    serve(reported, key);
+    serve(
+        reported,
+        pool_->relay.mode == pool_mode::session ? server_->key.process_id
+                                                : static_cast<std::uint32_t>(id_ & 0x7fffffffU)
+    );
 }
 
-void session::serve(rewrite::parameter_set_ptr reported, wire::backend_key_data key) {
+/// `process_id`: what the client is told to be its server's.
+void session::serve(rewrite::parameter_set_ptr reported, std::uint32_t process_id) {
+    key_.process_id = process_id;
+    key_.secret.resize(
+        login_->protocol() < wire::protocol_3_2 ? wire::min_secret_bytes : long_secret_bytes
+    );
+    RAND_bytes(
+        reinterpret_cast<unsigned char*>(key_.secret.data()), static_cast<int>(key_.secret.size())
+    );
     std::string out = login_->take_farewell();
     for (const auto& [name, value] : reported->items()) {
         wire::write_parameter_status(out, name, value);
     }
-    wire::write_backend_key_data(out, key);
+    wire::write_backend_key_data(out, key_);
     wire::write_ready_for_query(out, 'I');
     relay_->set_reported(std::move(reported));
     if (log::is_enabled(log::level::debug)) {
@@ -285,7 +291,6 @@ void session::serve(rewrite::parameter_set_ptr reported, wire::backend_key_data 
              {"tls", client_.tls() != nullptr ? client_.tls()->version() : "off"}}
         );
     }
-    key_ = key;
     owner_.register_key(key_, id_);
     // Its own functions are still on the stack.
     owner_.io().loop.defer([done = std::shared_ptr<login>{std::move(login_)}] {});

@@ -44,6 +44,9 @@ public:
     /// A CancelRequest means this session. False: nothing is running.
     bool cancel_statement(std::function<void()> finished);
 
+    /// Compared in constant time.
+    [[nodiscard]] bool has_key(const wire::backend_key_data& key) const noexcept;
+
     /// Ends it with FATAL as soon as it is between transactions.
     void drain();
     /// Ends it with FATAL now.
@@ -92,7 +95,7 @@ private:
     bool knows_profile();
     void join_without_server();
     void on_joined();
-    void serve(rewrite::parameter_set_ptr reported, wire::backend_key_data key);
+    void serve(rewrite::parameter_set_ptr reported, std::uint32_t process_id);
 
     // Serving.
     void pump(std::string_view fresh);

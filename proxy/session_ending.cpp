@@ -139,7 +139,7 @@ void session::finish() {
 }
 
 void session::give_back_server() {
-    if (key_.secret != 0 || key_.process_id != 0) {
+    if (!key_.secret.empty()) {
         owner_.forget_key(std::exchange(key_, {}));
     }
     if (ticket_ != 0) {

@@ -279,6 +279,11 @@ void session::on_timer() {
     }
 }
 
+bool session::has_key(const wire::backend_key_data& key) const noexcept {
+    return key.process_id == key_.process_id && key.secret.size() == key_.secret.size() &&
+           CRYPTO_memcmp(key.secret.data(), key_.secret.data(), key_.secret.size()) == 0;
+}
+
 bool session::cancel_statement(std::function<void()> finished) {
     if (phase_ == phase::serving &&
         ticket_ != 0) {  // it waits for a server connection: nothing has been sent

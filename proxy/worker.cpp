@@ -22,8 +22,9 @@ constexpr auto least_outcome_interval = std::chrono::seconds{1};
 /// A server that does not answer the question (an older one) is asked less often.
 constexpr auto refused_look_interval = std::chrono::seconds{60};
 
-std::uint64_t key_of(wire::backend_key_data key) noexcept {
-    return std::uint64_t{key.process_id} << 32U | key.secret;
+/// By the secret's first bytes; who finds a session by it compares the rest.
+std::uint64_t key_of(const wire::backend_key_data& key) noexcept {
+    return std::uint64_t{key.process_id} << 32U | wire::load_u32(key.secret.data());
 }
 
 bool is_plain_ascii(std::string_view text) noexcept {
@@ -585,28 +586,30 @@ void worker::examine(
     shared_.examined.examine(target->connection->name, target->database, std::move(told));
 }
 
-void worker::register_key(wire::backend_key_data key, std::uint64_t session_id) {
+void worker::register_key(const wire::backend_key_data& key, std::uint64_t session_id) {
     keys_[key_of(key)] = session_id;
 }
 
-void worker::forget_key(wire::backend_key_data key) {
+void worker::forget_key(const wire::backend_key_data& key) {
     keys_.erase(key_of(key));
 }
 
-void worker::cancel_here(wire::cancel_request request, const std::function<void()>& finished) {
-    const auto it = keys_.find(key_of({request.process_id, request.secret}));
+void worker::cancel_here(
+    const wire::backend_key_data& asked, const std::function<void()>& finished
+) {
+    const auto it = keys_.find(key_of(asked));
     auto* const target = it == keys_.end() ? nullptr : find_session(it->second);
-    if (target == nullptr || !target->cancel_statement(finished)) {
+    if (target == nullptr || !target->has_key(asked) || !target->cancel_statement(finished)) {
         finished();
     }
 }
 
-void worker::route_cancel(wire::cancel_request request, std::uint64_t asking_session) {
+void worker::route_cancel(const wire::backend_key_data& asked, std::uint64_t asking_session) {
     // The client waits for the end of its connection: it comes when the signal has been sent.
     auto left = std::make_shared<std::atomic<std::size_t>>(shared_.count);
     for (auto* const each : shared_.workers) {
-        each->post([each, request, left, home = this, asking_session] {
-            each->cancel_here(request, [left, home, asking_session] {
+        each->post([each, asked, left, home = this, asking_session] {
+            each->cancel_here(asked, [left, home, asking_session] {
                 if (left->fetch_sub(1) == 1) {
                     home->post([home, asking_session] {
                         if (auto* const asking = home->find_session(asking_session);

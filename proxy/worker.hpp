@@ -110,7 +110,7 @@ public:
     /// Cancels; `finished` runs when the signal has been sent or cannot be.
     void cancel(const backend::server_connection& victim, std::function<void()> finished);
     /// A client's CancelRequest: finds the session on whichever worker has it.
-    void route_cancel(wire::cancel_request request, std::uint64_t asking_session);
+    void route_cancel(const wire::backend_key_data& asked, std::uint64_t asking_session);
 
     /// Decides on a thread of its own; `done` runs here.
     void decide(
@@ -147,8 +147,8 @@ public:
         pool_entry& pool, const std::function<void(const std::vector<wire::report>&)>& done
     );
 
-    void register_key(wire::backend_key_data key, std::uint64_t session_id);
-    void forget_key(wire::backend_key_data key);
+    void register_key(const wire::backend_key_data& key, std::uint64_t session_id);
+    void forget_key(const wire::backend_key_data& key);
 
     std::uint64_t new_session_id() noexcept { return next_session_ += shared_.count; }
 
@@ -192,7 +192,7 @@ private:
         backend::connection_ptr connection, pool_entry& pool, std::string fingerprint
     );
     void configure(pool_entry& entry, const resolved_route& route);
-    void cancel_here(wire::cancel_request request, const std::function<void()>& finished);
+    void cancel_here(const wire::backend_key_data& asked, const std::function<void()>& finished);
     void tick();
     void stop_if_empty();
 

@@ -20,6 +20,13 @@ inline constexpr std::size_t max_inspected_bytes = std::size_t{1} << 20U;
 inline constexpr std::size_t max_server_control_bytes = std::size_t{1} << 20U;
 
 inline constexpr std::uint32_t protocol_3_0 = 196'608;
+inline constexpr std::uint32_t protocol_3_2 = 196'610;
+/// The newest that is spoken, towards either side.
+inline constexpr std::uint32_t newest_protocol = protocol_3_2;
+/// A cancel key's secret: always 4 bytes before protocol 3.2. Source: PostgreSQL manual, "Message
+/// Formats", BackendKeyData.
+inline constexpr std::size_t min_secret_bytes = 4;
+inline constexpr std::size_t max_secret_bytes = 256;
 inline constexpr std::uint32_t cancel_request_code = 80'877'102;
 inline constexpr std::uint32_t ssl_request_code = 80'877'103;
 inline constexpr std::uint32_t gssenc_request_code = 80'877'104;

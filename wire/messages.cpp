@@ -1,5 +1,9 @@
 #include "wire/messages.hpp"
 
+#include "wire/limits.hpp"
+
+#include <algorithm>
+
 namespace signalbox::wire {
 namespace {
 
@@ -152,11 +156,14 @@ result<parameter_status> parse_parameter_status(bytes_view body) noexcept {
     return finished(in, parameter_status{name, value});
 }
 
-result<backend_key_data> parse_backend_key_data(bytes_view body) noexcept {
+result<backend_key_data> parse_backend_key_data(bytes_view body) {
     byte_reader in{body};
     const auto process_id = in.u32();
-    const auto secret = in.u32();
-    return finished(in, backend_key_data{process_id, secret});
+    if (in.remaining() > max_secret_bytes) {
+        return wire_errc::bad_length;
+    }
+    const auto secret = in.bytes(std::max(in.remaining(), min_secret_bytes));
+    return finished(in, backend_key_data{process_id, std::string{secret}});
 }
 
 result<notification> parse_notification(bytes_view body) noexcept {
@@ -276,8 +283,8 @@ void write_parameter_status(std::string& out, std::string_view name, std::string
     message_writer{out, server_message::parameter_status}.cstring(name).cstring(value);
 }
 
-void write_backend_key_data(std::string& out, backend_key_data key) {
-    message_writer{out, server_message::backend_key_data}.u32(key.process_id).u32(key.secret);
+void write_backend_key_data(std::string& out, const backend_key_data& key) {
+    message_writer{out, server_message::backend_key_data}.u32(key.process_id).bytes(key.secret);
 }
 
 void write_ready_for_query(std::string& out, char status) {

@@ -144,10 +144,10 @@ struct parameter_status {
     std::string_view value;
 };
 
-/// BackendKeyData ('K'): int32 process id, int32 secret.
+/// BackendKeyData ('K'): int32 process id, secret (4 bytes; 4 to 256 since protocol 3.2).
 struct backend_key_data {
     std::uint32_t process_id = 0;
-    std::uint32_t secret = 0;
+    std::string secret;
 };
 
 /// NotificationResponse ('A'): int32 process id, channel NUL payload NUL.
@@ -196,7 +196,7 @@ result<std::string_view> parse_password(bytes_view body) noexcept;
 result<sasl_initial_response> parse_sasl_initial_response(bytes_view body) noexcept;
 
 result<parameter_status> parse_parameter_status(bytes_view body) noexcept;
-result<backend_key_data> parse_backend_key_data(bytes_view body) noexcept;
+result<backend_key_data> parse_backend_key_data(bytes_view body);
 result<notification> parse_notification(bytes_view body) noexcept;
 result<authentication_request> parse_authentication(bytes_view body) noexcept;
 /// 'I' (idle), 'T' (in a transaction block) or 'E' (in a failed one). Errors: bad_length (another
@@ -223,7 +223,7 @@ void write_authentication(
     std::string& out, authentication_request::type kind, bytes_view data = {}
 );
 void write_parameter_status(std::string& out, std::string_view name, std::string_view value);
-void write_backend_key_data(std::string& out, backend_key_data key);
+void write_backend_key_data(std::string& out, const backend_key_data& key);
 void write_ready_for_query(std::string& out, char status);
 void write_command_complete(std::string& out, std::string_view tag);
 void write_empty(std::string& out, char type);

@@ -33,7 +33,13 @@ result<startup_packet> parse_startup_packet(bytes_view packet) {
             return in.remaining() == 0 ? result<startup_packet>{gssenc_request{}}
                                        : wire_errc::bad_length;
         case cancel_request_code: {
-            const cancel_request msg{.process_id = in.u32(), .secret = in.u32()};
+            const auto process_id = in.u32();
+            if (in.remaining() > max_secret_bytes) {
+                return wire_errc::bad_length;
+            }
+            const cancel_request msg{
+                .process_id = process_id,
+                .secret = in.bytes(std::max(in.remaining(), min_secret_bytes))};
             if (const auto ec = in.finish()) {
                 return ec;
             }
@@ -132,14 +138,16 @@ void write_ssl_request(std::string& out) {
 }
 
 void write_cancel_request(std::string& out, cancel_request request) {
-    message_writer{out}.u32(cancel_request_code).u32(request.process_id).u32(request.secret);
+    message_writer{out}.u32(cancel_request_code).u32(request.process_id).bytes(request.secret);
 }
 
 void write_startup_message(
-    std::string& out, const std::vector<std::pair<std::string_view, std::string_view>>& parameters
+    std::string& out,
+    const std::vector<std::pair<std::string_view, std::string_view>>& parameters,
+    std::uint32_t version
 ) {
     message_writer msg{out};
-    msg.u32(protocol_3_0);
+    msg.u32(version);
     for (const auto& [name, value] : parameters) {
         msg.cstring(name).cstring(value);
     }

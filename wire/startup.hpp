@@ -6,6 +6,7 @@
 #pragma once
 
 #include "wire/bytes.hpp"
+#include "wire/limits.hpp"
 
 #include <cstdint>
 #include <string>
@@ -22,7 +23,7 @@ struct gssenc_request {};
 
 struct cancel_request {
     std::uint32_t process_id = 0;
-    std::uint32_t secret = 0;
+    std::string_view secret;  // as in BackendKeyData
 };
 
 struct startup_message {
@@ -61,7 +62,9 @@ std::variant<std::vector<option_setting>, options_error> parse_startup_options(s
 void write_ssl_request(std::string& out);
 void write_cancel_request(std::string& out, cancel_request request);
 void write_startup_message(
-    std::string& out, const std::vector<std::pair<std::string_view, std::string_view>>& parameters
+    std::string& out,
+    const std::vector<std::pair<std::string_view, std::string_view>>& parameters,
+    std::uint32_t version = protocol_3_0
 );
 
 }  // namespace signalbox::wire

@@ -7,6 +7,7 @@ import pytest
 
 from harness import RawClient, Signalbox, eventually, messages
 from harness.messages import bind, execute, parse, query, sync
+from harness.postgres import ROLES
 from harness.raw_client import first_error, tls_context
 from harness.signalbox import standard_config
 
@@ -114,7 +115,24 @@ def test_cancel_in_an_idle_transaction_is_void(box, route):
     client.terminate()
 
 
-@pytest.mark.parametrize("what", ["secret", "pid", "nothing", "length"])
+def test_long_keys_of_protocol_3_2(pg, box, route):
+    client = RawClient("127.0.0.1", box.port)
+    client.login("app", route, ROLES["app"], version=messages.VERSION_3 + 2)
+    pid, secret = client.backend_key
+    assert len(secret) == 32
+    client.send(query("SELECT pg_sleep(30), 'long key'"))
+    eventually(lambda: running(pg, "long key"), "it runs")
+    for wrong in (secret[:4], secret[:31], secret + b"\0", secret[:31] + bytes([secret[31] ^ 1])):
+        with RawClient("127.0.0.1", box.port) as stranger:
+            stranger.send(messages.cancel_request(pid, wrong))
+            assert stranger.read_to_end() == []
+    assert running(pg, "long key")
+    client.cancel()
+    assert first_error(client.read_until(b"Z"))["C"] == "57014"
+    client.terminate()
+
+
+@pytest.mark.parametrize("what", ["secret", "pid", "nothing", "length", "short", "huge"])
 def test_wrong_cancel_requests_are_ignored(pg, box, what):
     client = box.raw("transaction")
     mark = f"wrong {what}"
@@ -126,6 +144,8 @@ def test_wrong_cancel_requests_are_ignored(pg, box, what):
         "pid": messages.cancel_request(pid ^ 1, secret),
         "nothing": messages.cancel_request(0, b"\0\0\0\0"),
         "length": messages.cancel_request(pid, secret)[:4] + messages.cancel_request(pid, b"")[4:],
+        "short": messages.cancel_request(pid, secret[:3]),
+        "huge": messages.cancel_request(pid, secret + bytes(253)),
     }[what]
     with RawClient("127.0.0.1", box.port) as stranger:
         stranger.send(packet)

@@ -26,7 +26,7 @@ def startup(user=None, database=None, version=VERSION_3, **parameters):
 
 
 def cancel_request(pid, secret):
-    return struct.pack("!iii", 16, 80877102, pid) + secret
+    return struct.pack("!iii", 12 + len(secret), 80877102, pid) + secret
 
 
 def query(sql):

@@ -145,6 +145,7 @@ TEST_CASE("connections: the types and their options", "[catalog]") {
              "SSL KEY",
              "TARGET SESSION ATTRS",
              "CONNECT TIMEOUT",
+             "MAX PROTOCOL VERSION",
              "AWS PRIVATELINK"},
             true},
         row{aws_privatelink,
@@ -207,6 +208,7 @@ TEST_CASE("connections: every option of POSTGRES arrives", "[catalog]") {
         {"SSL KEY", secret("key_path")},
         {"TARGET SESSION ATTRS", "read-write"},
         {"CONNECT TIMEOUT", "3"},
+        {"MAX PROTOCOL VERSION", "3.2"},
         {"AWS PRIVATELINK", "tunnel"}};
     const planned_connection planned = plan(postgres, options, known);
     CHECK(planned.options == options);
@@ -222,7 +224,8 @@ TEST_CASE("connections: every option of POSTGRES arrives", "[catalog]") {
         .tls_certificate = pair.certificate(),
         .tls_key = pair.key(),
         .target = target_session_attrs::read_write,
-        .connect_timeout = 3s};
+        .connect_timeout = 3s,
+        .protocol = signalbox::wire::protocol_3_2};
     CHECK(*planned.postgres == expected);
 
     known.secrets["key_path"] = file_text(pair.key());

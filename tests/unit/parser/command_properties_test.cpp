@@ -86,6 +86,7 @@ constexpr std::string_view options[] = {
     "SSL KEY",
     "TARGET SESSION ATTRS",
     "CONNECT TIMEOUT",
+    "MAX PROTOCOL VERSION",
     "AWS PRIVATELINK",
     "SERVICE NAME",
     "AVAILABILITY ZONES",

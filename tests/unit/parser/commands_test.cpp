@@ -317,6 +317,7 @@ TEST_CASE("option names", "[parser][commands]") {
           "SSL KEY",
           "TARGET SESSION ATTRS",
           "CONNECT TIMEOUT",
+          "MAX PROTOCOL VERSION",
           "AWS PRIVATELINK",
           "SERVICE NAME",
           "AVAILABILITY ZONES",

@@ -47,7 +47,6 @@ const std::vector<layout> exact_layouts = {
      "SCRAM-SHA-256\0\0\0\0\x05n,,n="sv,
      &error_of<&parse_sasl_initial_response>},
     {"ParameterStatus", "TimeZone\0UTC\0"sv, &error_of<&parse_parameter_status>},
-    {"BackendKeyData", "\0\0\x10\x01\xff\xff\xff\xff"sv, &error_of<&parse_backend_key_data>},
     {"NotificationResponse", "\0\0\x10\x01jobs\0done\0"sv, &error_of<&parse_notification>},
     {"NotificationResponse without a payload", "\0\0\0\x01c\0\0"sv, &error_of<&parse_notification>},
     {"ReadyForQuery", "T"sv, &error_of<&parse_ready_for_query>},
@@ -222,9 +221,16 @@ TEST_CASE("what a server sends goes round", "[wire][messages]") {
     const auto status = body_of('S', [](auto& out) { write_parameter_status(out, "a", "b"); });
     CHECK(parse_parameter_status(status).value().name == "a");
     CHECK(parse_parameter_status(status).value().value == "b");
-    const auto key = body_of('K', [](auto& out) { write_backend_key_data(out, {0xfedcba98, 1}); });
-    CHECK(parse_backend_key_data(key).value().process_id == 0xfedcba98);
-    CHECK(parse_backend_key_data(key).value().secret == 1);
+    for (const std::size_t size : {4U, 32U, 256U}) {
+        const std::string secret(size, 's');
+        const auto key = body_of('K', [&](auto& out) {
+            write_backend_key_data(out, {0xfedcba98, secret});
+        });
+        CHECK(parse_backend_key_data(key).value().process_id == 0xfedcba98);
+        CHECK(parse_backend_key_data(key).value().secret == secret);
+    }
+    CHECK(parse_backend_key_data(std::string(7, 'x')).error() == wire_errc::truncated);
+    CHECK(parse_backend_key_data(std::string(261, 'x')).error() == wire_errc::bad_length);
     for (const char state : {'I', 'T', 'E'}) {
         const auto ready = body_of('Z', [state](auto& out) { write_ready_for_query(out, state); });
         CHECK(parse_ready_for_query(ready).value() == state);
