@@ -4,6 +4,7 @@ import pytest
 
 from harness import Postgres, Signalbox
 from harness.signalbox import client_certificates, standard_config
+from harness.stores import SharedStore
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,42 @@ def private_pg(request):
     server = Postgres(f"own-{abs(hash(request.node.nodeid)) % 10**8}")
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="module")
+def _victim(request):
+    server = Postgres("victim-" + request.module.__name__.rpartition(".")[2])
+    server.admin("CREATE TABLE marks (id serial, note text); ALTER TABLE marks OWNER TO app")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def victim(_victim):
+    """The module's PostgreSQL that a test may stop, kill and freeze: at its beginning it runs."""
+    if not _victim.is_running:
+        _victim.start()
+    _victim.thaw()
+    _victim.admin("TRUNCATE marks")
+    yield _victim
+    if _victim.is_running:
+        _victim.thaw()
+
+
+@pytest.fixture
+def shared_store(pg):
+    """An empty store on PostgreSQL."""
+    store = SharedStore(pg)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def own_store(private_pg):
+    """One whose server the test may stop."""
+    store = SharedStore(private_pg)
+    yield store
+    store.close()
 
 
 @pytest.fixture(scope="module")

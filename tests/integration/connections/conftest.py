@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from answers import succeeded
 from boxes import BOSS, Box, config, create
-from harness import Postgres, free_port
+from harness import free_port
+from answers import succeeded
 
 
 # Long, and mostly about one process or about PostgreSQL: left out under a sanitizer.
@@ -123,23 +123,3 @@ def make(new_name, client, pg):
 def closed_port():
     """Where nobody listens."""
     return free_port()
-
-
-@pytest.fixture(scope="module")
-def victim(request):
-    server = Postgres("victim-connections-" + request.module.__name__.rpartition(".")[2])
-    server.admin("CREATE TABLE marks (id int); ALTER TABLE marks OWNER TO app")
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def target(victim):
-    """A PostgreSQL that a test may stop, kill and freeze; running and thawed at its beginning."""
-    if victim._process is None:
-        victim.start()
-    victim.thaw()
-    victim.admin("TRUNCATE marks")
-    yield victim
-    if victim._process is not None:
-        victim.thaw()

@@ -11,12 +11,12 @@ import time
 import psycopg
 import pytest
 
-from answers import errors, kinds, refused, rows, status, succeeded
 from boxes import Box, config
 from harness import ConnectionClosed, Postgres, eventually
 from harness.messages import bind, execute, parse, query, sync
 from harness.postgres import ROLES
 from harness.raw_client import first_error
+from answers import errors, kinds, refused, rows, status, succeeded
 
 UNCHECKED = "WITH (VALIDATE = false)"
 HERE = "SELECT current_setting('port')"
@@ -48,7 +48,7 @@ def south(servers):
 
 
 def ready(server):
-    if server._process is None:
+    if not server.is_running:
         server.start()
     server.admin("TRUNCATE keys")
     return server

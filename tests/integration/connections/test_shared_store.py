@@ -10,10 +10,10 @@ import time
 import psycopg
 import pytest
 
-from answers import refused
 from boxes import BOSS, QUICK_CHECKS, Box, config, create, to
 from harness import Postgres, eventually
 from harness.postgres import ROLES
+from answers import refused
 
 UNCHECKED = "WITH (VALIDATE = false)"
 SOON = 5.0  # seconds; the design says one, the rest is for a busy machine
@@ -30,7 +30,7 @@ def store():
 @pytest.fixture
 def catalog(store, request):
     """(server, database): an empty store."""
-    if store._process is None:
+    if not store.is_running:
         store.start()
     store.thaw()
     name = "catalog_" + re.sub(r"\W", "_", request.node.name)[:40].lower()
@@ -50,12 +50,12 @@ def sharing(server, store, name, connections=None):
 
 
 @pytest.fixture
-def boxes(pg, target, catalog):
-    """Three, with main at `pg` and a connection `victim` at `target`."""
+def boxes(pg, victim, catalog):
+    """Three, with main at `pg` and a connection `victim` at the server of that name."""
     started = []
     try:
         for _ in range(3):
-            started.append(Box(sharing(pg, *catalog, {"victim": to(target)})))
+            started.append(Box(sharing(pg, *catalog, {"victim": to(victim)})))
         yield started
         # Whatever a test has done, all three go on.
         for box in started:
@@ -149,13 +149,13 @@ def test_a_change_is_seen_by_all(boxes, pg):
     assert rows[0] == rows[1] == rows[2]
 
 
-def test_traffic_moves_everywhere(boxes, pg, target):
+def test_traffic_moves_everywhere(boxes, pg, victim):
     clients = [box.raw() for box in boxes]
     sql = "SELECT current_setting('port')"
     assert {client.value(sql) for client in clients} == {str(pg.port)}
-    boxes[1].run(f"ALTER CONNECTION main SET (PORT = {target.port})")
+    boxes[1].run(f"ALTER CONNECTION main SET (PORT = {victim.port})")
     for client in clients:
-        eventually(lambda: client.value(sql) == str(target.port), "it moved", SOON)  # noqa: B023
+        eventually(lambda: client.value(sql) == str(victim.port), "it moved", SOON)  # noqa: B023
     boxes[2].run("ALTER CONNECTION main RESET (PORT)")
     for client in clients:
         eventually(lambda: client.value(sql) == str(pg.port), "it is back", SOON)  # noqa: B023
@@ -213,12 +213,12 @@ def test_the_stores_password_is_used_and_not_told(boxes, catalog):
 # --- the leader
 
 
-def test_no_double_events(boxes, catalog, target):
+def test_no_double_events(boxes, catalog, victim):
     the_leader(catalog, boxes)
     settle(boxes, "available")
-    target.kill()
+    victim.kill()
     settle(boxes, "failed")
-    target.start()
+    victim.start()
     settle(boxes, "available")
     for box in boxes:
         everywhere([box], events, ["available", "failed", "available"])
@@ -227,7 +227,7 @@ def test_no_double_events(boxes, catalog, target):
 
 
 @pytest.mark.slow
-def test_the_leader_is_killed(boxes, catalog, target):
+def test_the_leader_is_killed(boxes, catalog, victim):
     first = the_leader(catalog, boxes)
     settle(boxes, "available")
     first.kill()
@@ -236,10 +236,10 @@ def test_the_leader_is_killed(boxes, catalog, target):
     second = the_leader(catalog, boxes, timeout=20)
     print(f"handed over within {time.monotonic() - started:.1f} s")
     assert second is not first
-    target.kill()
+    victim.kill()
     settle(rest, "failed")
     first.start()
-    target.start()
+    victim.start()
     settle(boxes, "available")
     everywhere(boxes, events, ["available", "failed", "available"])
     assert the_leader(catalog, boxes) is second
@@ -247,16 +247,16 @@ def test_the_leader_is_killed(boxes, catalog, target):
     second.stop()
     third = the_leader(catalog, boxes)
     assert third is not second
-    target.kill()
+    victim.kill()
     settle([box for box in boxes if box is not second], "failed")
-    target.start()
+    victim.start()
     settle([box for box in boxes if box is not second], "available")
     second.start()
     everywhere(boxes, events, ["available", "failed"] * 2 + ["available"])
 
 
 @pytest.mark.slow
-def test_the_leader_is_frozen(boxes, catalog, target, pg):
+def test_the_leader_is_frozen(boxes, catalog, victim, pg):
     """SIGSTOP: the others work meanwhile; awake again it knows all; nothing is written twice."""
     first = the_leader(catalog, boxes)
     settle(boxes, "available")
@@ -264,20 +264,20 @@ def test_the_leader_is_frozen(boxes, catalog, target, pg):
     os.kill(first.pid, signal.SIGSTOP)
     rest[0].run(create("made_meanwhile", pg.port))
     everywhere(rest, lambda b: b.facts("made_meanwhile") is not None, True)
-    target.kill()
+    victim.kill()
     # Long enough for several checks, whoever makes them.
     time.sleep(2)
     os.kill(first.pid, signal.SIGCONT)
     everywhere(boxes, lambda b: b.facts("made_meanwhile") is not None, True, timeout=15)
     settle(boxes, "failed", timeout=20)
-    target.start()
+    victim.start()
     settle(boxes, "available", timeout=20)
     everywhere(boxes, events, ["available", "failed", "available"])
     the_leader(catalog, boxes)
 
 
 @pytest.mark.slow
-def test_the_leader_is_cut_off(boxes, catalog, target):
+def test_the_leader_is_cut_off(boxes, catalog, victim):
     """The store ends its sessions: somebody leads soon, and it is one."""
     store, name = catalog
     the_leader(catalog, boxes)
@@ -288,11 +288,11 @@ def test_the_leader_is_cut_off(boxes, catalog, target):
         database="postgres",
     )
     the_leader(catalog, boxes, timeout=20)
-    target.kill()
+    victim.kill()
     settle(boxes, "failed", timeout=20)
     boxes[2].run(f"ALTER CONNECTION main SET (CONNECT TIMEOUT = '7s') {UNCHECKED}")
     everywhere(boxes, lambda b: b.options("main").get("CONNECT TIMEOUT"), "7s")
-    target.start()
+    victim.start()
     settle(boxes, "available", timeout=20)
     everywhere(boxes, events, ["available", "failed", "available"])
 
@@ -306,7 +306,7 @@ def refused_by_the_store(box, sql):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["stop", "freeze"])
-def test_the_store_is_gone(boxes, catalog, target, pg, way):
+def test_the_store_is_gone(boxes, catalog, victim, pg, way):
     """Traffic goes on, reads come from memory, changes fail; then all is as if it had not been."""
     store, _ = catalog
     the_leader(catalog, boxes)
@@ -325,7 +325,7 @@ def test_the_store_is_gone(boxes, catalog, target, pg, way):
     assert boxes[1].run("SHOW CREATE CONNECTION victim") == [
         ("victim", next(row[4] for row in before[1] if row[1] == "victim"))
     ]
-    target.kill()
+    victim.kill()
     for client in clients:
         assert client.value("SELECT 2") == "2"
     # Long enough for a check; what it finds waits in memory.
@@ -336,7 +336,7 @@ def test_the_store_is_gone(boxes, catalog, target, pg, way):
     eventually(lambda: can_change(boxes[0], pg), "changes work again", 20)
     everywhere(boxes, lambda b: b.facts("back") is not None, True)
     assert all(box.facts("lost") is None for box in boxes)
-    target.start()
+    victim.start()
     settle(boxes, "available", timeout=20)
     everywhere(boxes, events, ["available", "failed", "available"])
 

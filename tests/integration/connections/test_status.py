@@ -10,10 +10,10 @@ import time
 import psycopg
 import pytest
 
-from answers import errors, refused, rows, succeeded
 from boxes import NO_CHECKS, QUICK_CHECKS, config, create, to
 from harness import FakeServer, RawClient, eventually, messages
 from harness.postgres import ROLES
+from answers import errors, refused, rows, succeeded
 
 UNCHECKED = "WITH (VALIDATE = false)"
 SHOWS = [
@@ -38,13 +38,13 @@ def changes_only(history):
 
 
 @pytest.fixture
-def checked(pg, target, closed_port, start_box):
+def checked(pg, victim, closed_port, start_box):
     """A Signalbox that checks often: main to `pg`, others to what their names say."""
     connections = {
-        "victim": to(target),
-        "nobody": to(target, port=closed_port),
-        "stranger": to(target, password="other"),
-        "nowhere": to(target, database="no_such_database"),
+        "victim": to(victim),
+        "nobody": to(victim, port=closed_port),
+        "stranger": to(victim, password="other"),
+        "nowhere": to(victim, database="no_such_database"),
     }
     return start_box(config(pg, {"connections": connections}, checks=QUICK_CHECKS))
 
@@ -67,12 +67,12 @@ def test_statuses_by_checks(checked):
     assert checked.history("main") == [("available", None)]
 
 
-def test_a_server_goes_and_comes(checked, target):
+def test_a_server_goes_and_comes(checked, victim):
     becomes(checked, "victim", "available")
-    target.kill()
+    victim.kill()
     _, error = becomes(checked, "victim", "failed")
     assert error
-    target.start()
+    victim.start()
     becomes(checked, "victim", "available")
     found = checked.history("victim")
     assert [status for status, _ in found] == ["available", "failed", "available"]
@@ -97,23 +97,23 @@ def test_unknown_before_the_first_check(checked):
         checked.run("DROP CONNECTION silent")
 
 
-def test_client_traffic_shows_it_too(pg, target, start_box):
+def test_client_traffic_shows_it_too(pg, victim, start_box):
     """Without any check: from the outcomes of real connections."""
     box = start_box(
         config(
             pg,
-            {"connections": {"main": {"port": target.port}}},
+            {"connections": {"main": {"port": victim.port}}},
             route={"hold_timeout": "2s", "connect_timeout": "1s"},
         )
     )
     client = box.raw()
     assert client.value("SELECT 1") == "1"
     becomes(box, "main", "available")
-    target.kill()
+    victim.kill()
     client.query("SELECT 1", timeout=20)
     status, error = becomes(box, "main", "failed")
     assert "refused" in error.lower() or "closed" in error.lower(), error
-    target.start()
+    victim.start()
     eventually(lambda: not errors(client.query("SELECT 1", timeout=20)), "all is well", 20)
     becomes(box, "main", "available")
     assert changes_only(box.history("main"))
@@ -154,12 +154,12 @@ def test_a_drop_writes_deleted_and_keeps_the_rest(box, client, make):
     assert name not in [row[0] for row in rows(client.query("SHOW CONNECTIONS"))]
 
 
-def test_a_moved_connection_has_the_new_targets_status(checked, closed_port, target):
-    checked.run(create("moving", target.port))
+def test_a_moved_connection_has_the_new_targets_status(checked, closed_port, victim):
+    checked.run(create("moving", victim.port))
     becomes(checked, "moving", "available")
     checked.run(f"ALTER CONNECTION moving SET (PORT = {closed_port}) {UNCHECKED}")
     becomes(checked, "moving", "failed")
-    checked.run(f"ALTER CONNECTION moving SET (PORT = {target.port})")
+    checked.run(f"ALTER CONNECTION moving SET (PORT = {victim.port})")
     becomes(checked, "moving", "available")
     found = [status for status, _ in checked.history("moving")]
     assert found == ["available", "failed", "available"]
@@ -168,10 +168,10 @@ def test_a_moved_connection_has_the_new_targets_status(checked, closed_port, tar
 # --- with every server down
 
 
-def test_show_with_every_server_down(target, start_box):
+def test_show_with_every_server_down(victim, start_box):
     """To sessions from before and to new ones; and the error of others says why."""
     settings = config(
-        target,
+        victim,
         checks=QUICK_CHECKS,
         route={"hold_timeout": "1s", "connect_timeout": "1s"},
     )
@@ -180,7 +180,7 @@ def test_show_with_every_server_down(target, start_box):
     for client in old.values():
         client.value("SELECT 1")
     becomes(box, "main", "available")
-    target.kill()
+    victim.kill()
     _, error = becomes(box, "main", "failed")
     for clients in ((old["transaction"], old["statement"]), (box.raw(), box.raw("session"))):
         for client in clients:
@@ -195,13 +195,13 @@ def test_show_with_every_server_down(target, start_box):
         assert "failed" in fields["D"] and any(text in fields["D"] for text in texts), fields
     # Whoever repairs it can do so over a session of Signalbox itself.
     succeeded(client.query(f"ALTER CONNECTION main SET (CONNECT TIMEOUT = '1s') {UNCHECKED}"))
-    target.start()
+    victim.start()
     eventually(lambda: not errors(client.query("SELECT 1", timeout=20)), "all is well", 20)
 
 
-def test_the_status_in_the_detail_of_a_login(target, start_box, closed_port):
+def test_the_status_in_the_detail_of_a_login(victim, start_box, closed_port):
     settings = config(
-        target,
+        victim,
         {"connections": {"main": {"port": closed_port}}},
         checks=QUICK_CHECKS,
         route={"hold_timeout": "2s", "connect_timeout": "1s"},
@@ -271,7 +271,7 @@ def history_rows(box):
 
 
 @pytest.mark.parametrize("ending", ["stop", "kill"])
-def test_a_restart_repeats_nothing_and_misses_nothing(checked, target, ending):
+def test_a_restart_repeats_nothing_and_misses_nothing(checked, victim, ending):
     for name in ("main", "victim"):
         becomes(checked, name, "available")
     for name in ("nobody", "stranger", "nowhere"):
@@ -280,7 +280,7 @@ def test_a_restart_repeats_nothing_and_misses_nothing(checked, target, ending):
         lambda: len(history_rows(checked)) == 5 and history_rows(checked), "an event of each"
     )
     getattr(checked, ending)()
-    target.kill()
+    victim.kill()
     checked.start()
     becomes(checked, "victim", "failed")
     for name in ("nobody", "stranger", "nowhere"):

@@ -7,75 +7,18 @@ import time
 
 import pytest
 
+from gates import Gate
 from harness import scratch
-from harness.postgres import ROLES
-from store_processes import ConcurrentChange, Gate, StoreError, StoreProcess, seconds_until
+from harness.stores import (
+    PASSWORD,
+    ConcurrentChange,
+    StoreError,
+    StoreProcess,
+    empty_database,
+    store_url,
+)
 
 _numbers = itertools.count(1)
-PASSWORD = ROLES["app"]
-
-
-def empty_database(server):
-    """The one that all tests share, without what they left in it."""
-    name = "store"
-    if server.admin("SELECT 1 FROM pg_database WHERE datname = %s", [name], "postgres"):
-        server.admin(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE datname = %s AND pid <> pg_backend_pid()",
-            [name],
-        )
-        server.admin("DROP SCHEMA IF EXISTS signalbox CASCADE", database=name)
-    else:
-        server.admin(f"CREATE DATABASE {name} OWNER app", database="postgres")
-    return name
-
-
-def url(port, database):
-    return f"postgresql://app@127.0.0.1:{port}/{database}"
-
-
-class Shared:
-    """A PostgreSQL store, and processes that use it."""
-
-    def __init__(self, server):
-        self.server = server
-        self.database = empty_database(server)
-        self.processes = []
-
-    def start(self, port=None, wait=True):
-        address = url(port or self.server.port, self.database)
-        self.processes.append(StoreProcess(address, PASSWORD, wait))
-        return self.processes[-1]
-
-    def lock_holders(self):
-        return [
-            pid
-            for (pid,) in self.server.admin(
-                "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
-                " AND database = (SELECT oid FROM pg_database WHERE datname = %s)",
-                [self.database],
-                database="postgres",
-            )
-        ]
-
-    def close(self):
-        for process in self.processes:
-            process.close()
-
-
-@pytest.fixture
-def shared(pg):
-    store = Shared(pg)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def own(private_pg):
-    """One whose server the test may stop."""
-    store = Shared(private_pg)
-    yield store
-    store.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -84,7 +27,7 @@ def process(request, pg):
     if request.param == "sqlite":
         opened = StoreProcess(f"sqlite:{scratch()}/store{next(_numbers)}.db")
     else:
-        opened = StoreProcess(url(pg.port, empty_database(pg)), PASSWORD)
+        opened = StoreProcess(store_url(pg.port, empty_database(pg)), PASSWORD)
     yield opened
     opened.close()
 
@@ -95,6 +38,15 @@ def known(catalog):
 
 def history(catalog):
     return [(event["id"], event["status"], event["at"]) for event in catalog["history"]]
+
+
+def seconds_until(condition, timeout, message):
+    """How long it took."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < timeout, f"not within {timeout} s: {message}"
+        time.sleep(0.05)
+    return time.monotonic() - begin
 
 
 # --- both kinds
@@ -211,8 +163,8 @@ def test_a_second_process_is_told_that_the_file_is_in_use():
 # --- PostgreSQL
 
 
-def test_others_see_a_change_within_a_second(shared):
-    one, two = shared.start(), shared.start()
+def test_others_see_a_change_within_a_second(shared_store):
+    one, two = shared_store.start(), shared_store.start()
     for process in (one, two):
         process.load()
         assert not process.waits(0)
@@ -231,21 +183,21 @@ def test_others_see_a_change_within_a_second(shared):
     assert not one.waits(0)
 
 
-def test_without_notifications_polling_sees_a_change(shared):
-    one = shared.start()
+def test_without_notifications_polling_sees_a_change(shared_store):
+    one = shared_store.start()
     one.load()
     one.send("wait", ms=10_000)
     time.sleep(0.3)
     begin = time.monotonic()
-    shared.server.admin(
-        "UPDATE signalbox.store_state SET version = version + 1", database=shared.database
+    shared_store.server.admin(
+        "UPDATE signalbox.store_state SET version = version + 1", database=shared_store.database
     )
     assert one.receive()["changed"]
     assert time.monotonic() - begin < 1.5
 
 
-def test_of_concurrent_changes_one_succeeds(shared):
-    processes = [shared.start() for _ in range(4)]
+def test_of_concurrent_changes_one_succeeds(shared_store):
+    processes = [shared_store.start() for _ in range(4)]
     connection = processes[0].create("main")
     for _ in range(10):
         for i, process in enumerate(processes):
@@ -263,8 +215,8 @@ def test_of_concurrent_changes_one_succeeds(shared):
         assert known(process.load())["main"] == ("u1", 11, connection["overrides"])
 
 
-def test_of_concurrent_creations_one_succeeds(shared):
-    processes = [shared.start() for _ in range(4)]
+def test_of_concurrent_creations_one_succeeds(shared_store):
+    processes = [shared_store.start() for _ in range(4)]
     for turn in range(5):
         for process in processes:
             process.send("create", name=f"c{turn}", host="h")
@@ -277,10 +229,10 @@ def test_of_concurrent_creations_one_succeeds(shared):
         assert ids == [f"u{turn + 1}"]
 
 
-def test_many_start_at_once_on_an_empty_database(shared):
+def test_many_start_at_once_on_an_empty_database(shared_store):
     for _ in range(5):
-        empty_database(shared.server)
-        processes = [shared.start(wait=False) for _ in range(6)]
+        empty_database(shared_store.server)
+        processes = [shared_store.start(wait=False) for _ in range(6)]
         for process in processes:
             process.receive()
         assert {tuple(known(process.load())) for process in processes} == {()}
@@ -289,27 +241,27 @@ def test_many_start_at_once_on_an_empty_database(shared):
         ]
 
 
-def test_a_newer_schema_is_refused(shared):
-    shared.start().close()
-    shared.server.admin(
-        "UPDATE signalbox.schema_version SET version = 7", database=shared.database
+def test_a_newer_schema_is_refused(shared_store):
+    shared_store.start().close()
+    shared_store.server.admin(
+        "UPDATE signalbox.schema_version SET version = 7", database=shared_store.database
     )
     with pytest.raises(StoreError, match="schema version 7, .* no version after 2"):
-        shared.start()
+        shared_store.start()
 
 
-def test_a_role_without_the_right_to_make_the_schema_is_told_so(shared):
-    shared.server.admin("CREATE DATABASE foreign_store", database="postgres")
-    shared.database = "foreign_store"
+def test_a_role_without_the_right_to_make_the_schema_is_told_so(shared_store):
+    shared_store.server.admin("CREATE DATABASE foreign_store", database="postgres")
+    shared_store.database = "foreign_store"
     with pytest.raises(StoreError, match="permission denied for database"):
-        shared.start()
+        shared_store.start()
     # One that is there will do.
-    shared.server.admin("CREATE SCHEMA signalbox AUTHORIZATION app", database=shared.database)
-    assert known(shared.start().load()) == {}
+    shared_store.server.admin("CREATE SCHEMA signalbox AUTHORIZATION app", database=shared_store.database)
+    assert known(shared_store.start().load()) == {}
 
 
-def test_a_wrong_password_is_told_and_not_shown(shared):
-    process = StoreProcess(url(shared.server.port, shared.database), "wrong-Pw-77")
+def test_a_wrong_password_is_told_and_not_shown(shared_store):
+    process = StoreProcess(store_url(shared_store.server.port, shared_store.database), "wrong-Pw-77")
     try:
         with pytest.raises(StoreError, match="password authentication failed") as error:
             process.load()
@@ -318,8 +270,8 @@ def test_a_wrong_password_is_told_and_not_shown(shared):
         process.close()
 
 
-def test_exactly_one_leads_and_a_killed_connection_hands_over(shared):
-    processes = [shared.start() for _ in range(3)]
+def test_exactly_one_leads_and_a_killed_connection_hands_over(shared_store):
+    processes = [shared_store.start() for _ in range(3)]
     for process in processes:
         process.load()
     for _ in range(3):
@@ -335,8 +287,8 @@ def test_exactly_one_leads_and_a_killed_connection_hands_over(shared):
         with pytest.raises(StoreError, match="does not lead"):
             other.append(("u1", "available", 20))
 
-    (holder,) = shared.lock_holders()
-    shared.server.admin("SELECT pg_terminate_backend(%s)", [holder])
+    (holder,) = shared_store.lock_holders()
+    shared_store.server.admin("SELECT pg_terminate_backend(%s)", [holder])
     took = seconds_until(lambda: any(p.leads() for p in others), 5, "another leads")
     assert took < 3
     # The old one has not asked yet: what it writes is refused all the same.
@@ -346,15 +298,15 @@ def test_exactly_one_leads_and_a_killed_connection_hands_over(shared):
     assert history(processes[0].load()) == [("u1", "failed", 10)]
 
 
-def test_a_dead_leader_hands_over(shared):
-    one, two = shared.start(), shared.start()
+def test_a_dead_leader_hands_over(shared_store):
+    one, two = shared_store.start(), shared_store.start()
     assert one.leads() and not two.leads()
     one.kill()
     assert seconds_until(two.leads, 5, "the other leads") < 3
 
 
-def test_a_frozen_leader_is_replaced_and_cannot_write_when_it_wakes(shared):
-    one, two = shared.start(), shared.start()
+def test_a_frozen_leader_is_replaced_and_cannot_write_when_it_wakes(shared_store):
+    one, two = shared_store.start(), shared_store.start()
     assert one.leads() and not two.leads()
     one.load()
     one.append(("u1", "failed", 10))
@@ -372,10 +324,10 @@ def test_a_frozen_leader_is_replaced_and_cannot_write_when_it_wakes(shared):
     assert history(two.load()) == [("u1", "failed", 10), ("u1", "unknown", 30)]
 
 
-def test_a_leader_that_is_cut_off_steps_down_before_another_leads(shared):
-    gate = Gate(shared.server.port)
+def test_a_leader_that_is_cut_off_steps_down_before_another_leads(shared_store):
+    gate = Gate(shared_store.server.port)
     try:
-        one, two = shared.start(gate.port), shared.start()
+        one, two = shared_store.start(gate.port), shared_store.start()
         assert one.leads() and not two.leads()
         one.load()
         gate.shut()
@@ -411,8 +363,8 @@ def test_a_leader_that_is_cut_off_steps_down_before_another_leads(shared):
         gate.close()
 
 
-def test_a_leader_that_only_waits_keeps_its_place(shared):
-    one, two = shared.start(), shared.start()
+def test_a_leader_that_only_waits_keeps_its_place(shared_store):
+    one, two = shared_store.start(), shared_store.start()
     assert one.leads()
     one.load()
     one.send("wait", ms=7_000)
@@ -425,14 +377,14 @@ def test_a_leader_that_only_waits_keeps_its_place(shared):
     one.append(("u1", "failed", 10))
 
 
-def test_a_frozen_writer_does_not_hold_up_the_others(shared):
-    one, two = shared.start(), shared.start()
+def test_a_frozen_writer_does_not_hold_up_the_others(shared_store):
+    one, two = shared_store.start(), shared_store.start()
     one.storm(one.create("main"))
     in_transaction = "state = 'idle in transaction' AND backend_xid IS NOT NULL"
     for _ in range(500):
         one.stop()
         time.sleep(0.02)  # what is on its way arrives
-        if shared.server.backends(in_transaction, shared.database):
+        if shared_store.server.backends(in_transaction, shared_store.database):
             break
         one.resume()
         time.sleep(0.005)
@@ -443,11 +395,11 @@ def test_a_frozen_writer_does_not_hold_up_the_others(shared):
     one.kill()
 
 
-def test_a_server_that_is_gone_and_comes_back(own):
-    one, two = own.start(), own.start()
+def test_a_server_that_is_gone_and_comes_back(own_store):
+    one, two = own_store.start(), own_store.start()
     assert one.leads()
     connection = one.create("main")
-    own.server.kill()
+    own_store.server.kill()
     for process in (one, two):
         with pytest.raises(StoreError, match="127.0.0.1"):
             process.load()
@@ -457,11 +409,11 @@ def test_a_server_that_is_gone_and_comes_back(own):
         assert not process.leads()
         assert not process.waits(100)
         assert process.milliseconds < 1_000
-    started_meanwhile = own.start()
+    started_meanwhile = own_store.start()
     with pytest.raises(StoreError):
         started_meanwhile.load()
 
-    own.server.start()
+    own_store.server.start()
     connection = one.alter(connection, "two")
     for process in (two, started_meanwhile):
         assert seconds_until(lambda p=process: p.waits(200), 5, "there is something to load") < 3
@@ -471,28 +423,28 @@ def test_a_server_that_is_gone_and_comes_back(own):
     assert [p.leads() for p in everybody].count(True) == 1
 
 
-def test_a_restarted_server_fails_no_call(own):
-    one = own.start()
+def test_a_restarted_server_fails_no_call(own_store):
+    one = own_store.start()
     connection = one.create("main")
     for turn in range(3):
-        own.server.restart()
+        own_store.server.restart()
         connection = one.alter(connection, f"h{turn}")
     assert known(one.load())["main"][1] == 4
 
 
-def test_a_frozen_server_is_given_up_within_the_deadline(own):
-    one = own.start()
+def test_a_frozen_server_is_given_up_within_the_deadline(own_store):
+    one = own_store.start()
     assert one.leads()
     connection = one.create("main")
     one.load()
-    own.server.freeze()
+    own_store.server.freeze()
     for call in (one.load, lambda: one.alter(connection, "x")):
         with pytest.raises(StoreError, match="no answer in time"):
             call()
         assert 3_000 < one.milliseconds < 6_500
     assert not one.leads()
     assert one.milliseconds < 3_000
-    own.server.thaw()
+    own_store.server.thaw()
     # Whether the change arrived is the store's to say.
     generation = known(one.load())["main"][1]
     assert generation == 1

@@ -16,9 +16,9 @@ LOST = {"08006", "57P01"}  # the connection broke; or the server said goodbye fi
 
 
 @pytest.fixture
-def box(server, start_box):
+def box(victim, start_box):
     return start_box(
-        standard_config(server, route={"hold_timeout": "20s", "connect_timeout": "2s"})
+        standard_config(victim, route={"hold_timeout": "20s", "connect_timeout": "2s"})
     )
 
 
@@ -30,58 +30,57 @@ def lost(found):
     assert found[-1] == (b"Z", b"I"), found
 
 
-def when_running(client, text):
+def when_running(victim, text):
     """Waits until the statement with this text runs on the server."""
-    server, sql = client
     eventually(
-        lambda: server.admin(
+        lambda: victim.admin(
             "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s "
             "AND pid <> pg_backend_pid()",
             [f"%{text}%"],
             database="postgres",
         ),
-        f"{sql} runs",
+        f"{text} runs",
     )
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
-def test_lost_while_idle_is_not_noticed(server, box, way):
+def test_lost_while_idle_is_not_noticed(victim, box, way):
     clients = [box.raw("transaction") for _ in range(3)]
     for client in clients:
         client.query("SET work_mem = '9MB'")
-    getattr(server, way)()
-    server.start()
+    getattr(victim, way)()
+    victim.start()
     for client in clients:
         found = client.query("SHOW work_mem")
         assert found[1] == (b"D", b"\0\1\0\0\0\x039MB"), found
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
-def test_lost_inside_a_query(server, box, way):
+def test_lost_inside_a_query(victim, box, way):
     client = box.raw("transaction")
     client.send(query("SELECT pg_sleep(30), 'lost in query'"))
-    when_running((server, "sleep"), "lost in query")
-    getattr(server, way)()
+    when_running(victim, "lost in query")
+    getattr(victim, way)()
     found = client.read_until(b"Z")
     lost([m for m in found if m[0] != b"T"])
-    server.start()
+    victim.start()
     assert client.value("SELECT 1") == "1"
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
-def test_lost_inside_a_transaction(server, box, way):
+def test_lost_inside_a_transaction(victim, box, way):
     client = box.raw("transaction")
     client.query("BEGIN")
     client.query("INSERT INTO marks (note) VALUES ('gone')")
-    getattr(server, way)()
-    server.start()
+    getattr(victim, way)()
+    victim.start()
     # The error belongs to the next request: the protocol has no place for it before.
     client.expect_silence(0.1)
     lost(client.query("SELECT 1"))
     assert client.value("SELECT count(*) FROM marks") == "0"
 
 
-def test_lost_inside_a_pipeline(server, box):
+def test_lost_inside_a_pipeline(victim, box):
     client = box.raw("transaction")
     pipeline = b"".join(
         parse(sql) + bind() + execute()
@@ -92,11 +91,11 @@ def test_lost_inside_a_pipeline(server, box):
         )
     )
     client.send(pipeline + sync() + parse("SELECT 'behind'") + bind() + execute() + sync())
-    when_running((server, "pipeline"), "lost in pipeline")
-    server.kill()
+    when_running(victim, "lost in pipeline")
+    victim.kill()
     first = client.read_until(b"Z")
     assert first_error(first)["C"] in LOST and first[-1] == (b"Z", b"I")
-    server.start()
+    victim.start()
     second = client.read_until(b"Z")
     # The second batch was in flight as well: it is answered once, by its result or by an error.
     kinds = [kind for kind, _ in second]
@@ -104,26 +103,26 @@ def test_lost_inside_a_pipeline(server, box):
     assert client.value("SELECT count(*) FROM marks") == "0"
 
 
-def test_lost_inside_a_copy(server, box):
+def test_lost_inside_a_copy(victim, box):
     client = box.raw("transaction")
     client.send(query("COPY marks (note) FROM STDIN"))
     assert client.read_message()[0] == b"G"
     client.send(copy_data(b"one\n"))
-    server.kill()
+    victim.kill()
     for _ in range(5):
         client.send(copy_data(b"more\n" * 100))
     client.send(copy_done())
     lost(client.read_until(b"Z"))
-    server.start()
+    victim.start()
     assert client.value("SELECT count(*) FROM marks") == "0"
 
 
-def test_session_mode_survives_for_new_sessions(server, box):
+def test_session_mode_survives_for_new_sessions(victim, box):
     """An old session may move or be told; a new one must work."""
     old = box.raw("session")
     old.query("SELECT 1")
-    server.kill()
-    server.start()
+    victim.kill()
+    victim.start()
     try:
         found = old.query("SELECT 1")
         assert found[-1] == (b"Z", b"I")
@@ -132,12 +131,12 @@ def test_session_mode_survives_for_new_sessions(server, box):
     assert box.raw("session").value("SELECT 1") == "1"
 
 
-def test_statements_are_held_until_the_server_is_back(server, box):
+def test_statements_are_held_until_the_server_is_back(victim, box):
     simple, extended, block, newcomer = (box.raw("transaction") for _ in range(4))
     newcomer.terminate()
     extended.send(parse("SELECT $1::int + 1", "s") + sync())
     extended.read_until(b"Z")
-    server.stop()
+    victim.stop()
     simple.send(query("SELECT 'held'"))
     extended.send(bind([41], statement="s") + execute() + sync())
     block.send(query("BEGIN"))
@@ -145,7 +144,7 @@ def test_statements_are_held_until_the_server_is_back(server, box):
     late.send(query("SELECT 'late'"))
     for client in (simple, extended, block, late):
         client.expect_silence(0.15)
-    server.start()
+    victim.start()
     assert (b"D", b"\0\1\0\0\0\x04held") in simple.read_until(b"Z")
     assert (b"D", b"\0\1\0\0\0\x0242") in extended.read_until(b"Z")
     assert (b"D", b"\0\1\0\0\0\x04late") in late.read_until(b"Z")
@@ -155,13 +154,13 @@ def test_statements_are_held_until_the_server_is_back(server, box):
     assert simple.value("SELECT count(*) FROM marks") == "1"
 
 
-def test_holding_ends(server, start_box):
+def test_holding_ends(victim, start_box):
     """A NOTICE after 5 s; ERROR 57P03 for a statement and FATAL for a login after hold_timeout."""
-    config = standard_config(server, route={"hold_timeout": "6s", "connect_timeout": "1s"})
+    config = standard_config(victim, route={"hold_timeout": "6s", "connect_timeout": "1s"})
     seen = start_box(config)
     client = seen.raw("transaction")
     client.value("SELECT 1")
-    server.stop()
+    victim.stop()
     unseen = start_box(config)  # ready although its only server is down
     outcomes = {}
 
@@ -187,30 +186,30 @@ def test_holding_ends(server, start_box):
     assert [(n["S"], n["C"]) for n in notices(found)] == [("NOTICE", "00000")], found
     assert found[-1] == (b"Z", b"I")
     assert (outcomes["login"]["V"], outcomes["login"]["C"]) == ("FATAL", "57P03"), outcomes
-    server.start()
+    victim.start()
     assert client.value("SELECT 'alive'") == "alive"
     assert unseen.raw("transaction").value("SELECT 1") == "1"
 
 
-def test_a_held_client_that_leaves_is_forgotten(server, box):
+def test_a_held_client_that_leaves_is_forgotten(victim, box):
     client = box.raw("transaction")
     client.value("SELECT 1")
-    server.stop()
+    victim.stop()
     client.send(query("INSERT INTO marks (note) VALUES ('from the dead')"))
     time.sleep(0.1)  # so that it is held, not in a buffer
     client.abort()
     other = box.raw("transaction")
     other.send(query("SELECT 1"))
-    server.start()
+    victim.start()
     other.read_until(b"Z")
-    assert server.admin("SELECT count(*) FROM marks") == [(0,)]
+    assert victim.admin("SELECT count(*) FROM marks") == [(0,)]
 
 
-def test_a_login_storm_against_a_dead_server(server, box):
+def test_a_login_storm_against_a_dead_server(victim, box):
     """Hundreds wait without a hot loop, and all are served when the server is back."""
     warm = box.raw("transaction")
     warm.value("SELECT 1")
-    server.stop()
+    victim.stop()
     before = cpu_seconds(box.pid)
     storm = [RawClient("127.0.0.1", box.port, timeout=30) for _ in range(200)]
     for client in storm:
@@ -220,44 +219,44 @@ def test_a_login_storm_against_a_dead_server(server, box):
     time.sleep(1.0)  # the time over which processor use is measured
     assert cpu_seconds(box.pid) - settled < 0.3
     assert settled - before < 10
-    server.start()
+    victim.start()
     for client in storm:
         assert (b"D", b"\0\1\0\0\0\x06served") in client.read_until(b"Z", timeout=30)
         client.terminate()
 
 
-def test_frozen_while_idle(server, box):
+def test_frozen_while_idle(victim, box):
     client = box.raw("transaction")
     client.value("SELECT 1")
-    server.freeze()
+    victim.freeze()
     client.send(query("SELECT 'thawed'"))
     client.expect_silence()
     late = box.raw("transaction")  # what the server reports is remembered
     late.send(query("SELECT 'late'"))
     late.expect_silence(0.1)
-    server.thaw()
+    victim.thaw()
     assert (b"D", b"\0\1\0\0\0\x06thawed") in client.read_until(b"Z")
     assert (b"D", b"\0\1\0\0\0\x04late") in late.read_until(b"Z", timeout=20)
 
 
-def test_frozen_inside_a_transaction(server, box):
+def test_frozen_inside_a_transaction(victim, box):
     client = box.raw("transaction")
     client.query("BEGIN")
     client.query("INSERT INTO marks (note) VALUES ('cold')")
-    server.freeze()
+    victim.freeze()
     client.send(query("COMMIT"))
     client.expect_silence()
-    server.thaw()
+    victim.thaw()
     assert client.read_until(b"Z")[-1] == (b"Z", b"I")
     assert client.value("SELECT count(*) FROM marks") == "1"
 
 
-def test_frozen_inside_a_query_with_a_timeout(server, start_box):
+def test_frozen_inside_a_query_with_a_timeout(victim, start_box):
     """The cancel goes nowhere either; the client must get its error all the same."""
-    box = start_box(standard_config(server, route={"query_timeout": "1s", "connect_timeout": "1s"}))
+    box = start_box(standard_config(victim, route={"query_timeout": "1s", "connect_timeout": "1s"}))
     client = box.raw("transaction")
     client.value("SELECT 1")
-    server.freeze()
+    victim.freeze()
     started = time.monotonic()
     client.send(query("SELECT 1"))
     try:
@@ -266,22 +265,22 @@ def test_frozen_inside_a_query_with_a_timeout(server, start_box):
     except ConnectionClosed:
         raise AssertionError("a query timeout must not end the session") from None
     assert time.monotonic() - started < 15
-    server.thaw()
+    victim.thaw()
     # Its own time counts from its own beginning: half a second is inside the limit.
     assert client.value("SELECT 'again' FROM pg_sleep(0.5)", timeout=20) == "again"
 
 
-def test_frozen_and_the_client_leaves(server, box):
+def test_frozen_and_the_client_leaves(victim, box):
     client = box.raw("transaction")
     client.query("BEGIN")
     client.query("LOCK TABLE marks")
-    server.freeze()
+    victim.freeze()
     client.abort()
-    server.thaw()
+    victim.thaw()
     assert box.raw("transaction").value("SELECT count(*) FROM marks") == "0"
 
 
-def test_restart_under_load(server, box):
+def test_restart_under_load(victim, box):
     """Every statement is answered; an INSERT that was reported done is there, none is doubled."""
     done, failed, stop = [], [], threading.Event()
 
@@ -303,13 +302,13 @@ def test_restart_under_load(server, box):
     for _ in range(3):
         reached = len(done) + 50
         eventually(lambda: len(done) >= reached, "work goes on", 20)  # noqa: B023
-        server.restart()
+        victim.restart()
     reached = len(done) + 50
     eventually(lambda: len(done) >= reached, "work goes on after the last restart", 20)
     stop.set()
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
-    notes = [row[0] for row in server.admin("SELECT note FROM marks")]
+    notes = [row[0] for row in victim.admin("SELECT note FROM marks")]
     assert len(notes) == len(set(notes)), "a statement was sent twice"
     assert set(done) <= set(notes)

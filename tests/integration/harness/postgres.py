@@ -196,6 +196,10 @@ class Postgres:
             self.start()
 
     @property
+    def is_running(self):
+        return self._process is not None
+
+    @property
     def pid(self):
         assert self._process is not None, "this PostgreSQL is not running"
         return self._process.pid
