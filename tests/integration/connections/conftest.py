@@ -6,7 +6,7 @@ import pytest
 
 from boxes import BOSS, Box, config, create
 from harness import free_port
-from answers import succeeded
+from harness.replies import succeeded
 
 
 # Long, and mostly about one process or about PostgreSQL: left out under a sanitizer.

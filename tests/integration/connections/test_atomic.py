@@ -7,9 +7,9 @@ import threading
 import psycopg
 import pytest
 
-from answers import refused, succeeded
 from boxes import QUICK_CHECKS, config, create, to
 from harness import eventually, free_port
+from harness.replies import refused, succeeded
 
 UNCHECKED = "WITH (VALIDATE = false)"
 

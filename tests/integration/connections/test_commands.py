@@ -5,7 +5,19 @@ import subprocess
 
 import pytest
 
-from answers import (
+from boxes import ANYONE, BOSS, HELPER, PLAIN, POSTGRES_PASSWORD, create, options_of
+from harness.messages import (
+    bind,
+    describe_portal,
+    describe_statement,
+    execute,
+    parse,
+    query,
+    row_values,
+    sync,
+)
+from harness.postgres import ROLES
+from harness.replies import (
     PROTOCOLS,
     TEXT,
     TIMESTAMPTZ,
@@ -24,18 +36,6 @@ from answers import (
     succeeded,
     tags,
 )
-from boxes import ANYONE, BOSS, HELPER, PLAIN, POSTGRES_PASSWORD, create, options_of
-from harness.messages import (
-    bind,
-    describe_portal,
-    describe_statement,
-    execute,
-    parse,
-    query,
-    row_values,
-    sync,
-)
-from harness.postgres import ROLES
 
 TO = "TO POSTGRES (HOST 'h')"
 UNCHECKED = "WITH (VALIDATE = false)"

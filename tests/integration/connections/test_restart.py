@@ -16,7 +16,7 @@ from harness import ConnectionClosed, Postgres, eventually
 from harness.messages import bind, execute, parse, query, sync
 from harness.postgres import ROLES
 from harness.raw_client import first_error
-from answers import errors, kinds, refused, rows, status, succeeded
+from harness.replies import errors, kinds, refused, rows, status, succeeded
 
 UNCHECKED = "WITH (VALIDATE = false)"
 HERE = "SELECT current_setting('port')"

@@ -5,12 +5,12 @@ import stat
 
 import pytest
 
-from answers import errors, extended, simple, succeeded
 from boxes import QUICK_CHECKS, config, create, to
 from harness import Certificates, eventually
 from harness.messages import bind, describe_statement, execute, parse, sync
 from harness.postgres import ROLES
 from harness.raw_client import ServerError
+from harness.replies import errors, extended, simple, succeeded
 
 UNCHECKED = "WITH (VALIDATE = false)"
 TYPED = "Typed-Pw-31337"

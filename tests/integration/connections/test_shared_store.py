@@ -13,7 +13,7 @@ import pytest
 from boxes import BOSS, QUICK_CHECKS, Box, config, create, to
 from harness import Postgres, eventually
 from harness.postgres import ROLES
-from answers import refused
+from harness.replies import refused
 
 UNCHECKED = "WITH (VALIDATE = false)"
 SOON = 5.0  # seconds; the design says one, the rest is for a busy machine

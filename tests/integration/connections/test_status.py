@@ -13,7 +13,7 @@ import pytest
 from boxes import NO_CHECKS, QUICK_CHECKS, config, create, to
 from harness import FakeServer, RawClient, eventually, messages
 from harness.postgres import ROLES
-from answers import errors, refused, rows, succeeded
+from harness.replies import errors, refused, rows, succeeded
 
 UNCHECKED = "WITH (VALIDATE = false)"
 SHOWS = [

@@ -9,22 +9,6 @@ import time
 import psycopg
 import pytest
 
-from answers import (
-    INT8,
-    OID,
-    PROTOCOLS,
-    TEXT,
-    TIMESTAMPTZ,
-    columns,
-    errors,
-    kinds,
-    parameters,
-    refused,
-    rows,
-    status,
-    succeeded,
-    tags,
-)
 from boxes import ANYONE, BOSS, HELPER, PLAIN, QUICK_CHECKS, config
 from harness import eventually
 from harness.messages import (
@@ -41,6 +25,22 @@ from harness.messages import (
     sync,
 )
 from harness.postgres import ROLES
+from harness.replies import (
+    INT8,
+    OID,
+    PROTOCOLS,
+    TEXT,
+    TIMESTAMPTZ,
+    columns,
+    errors,
+    kinds,
+    parameters,
+    refused,
+    rows,
+    status,
+    succeeded,
+    tags,
+)
 
 CONNECTIONS = "mz_catalog.mz_connections"
 STATUSES = "mz_internal.mz_connection_statuses"

@@ -4,7 +4,7 @@ import pytest
 
 from harness import eventually
 from harness.messages import query
-from replies import codes, committed, kinds, status, tags, values
+from harness.replies import codes, committed, kinds, status, tags, values
 
 SPLIT = ["split_session", "split_transaction", "split_one"]
 POOLED = ["split_transaction", "split_one"]

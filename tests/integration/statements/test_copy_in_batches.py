@@ -3,7 +3,7 @@
 import pytest
 
 from harness.messages import copy_data, copy_done, copy_fail, query
-from replies import codes, committed, kinds, status, tags, values
+from harness.replies import codes, committed, kinds, status, tags, values
 
 ROUTES = ["direct", "pass_session", "pass_transaction", "split_session", "split_transaction"]
 SPLIT = ["split_session", "split_transaction", "split_one"]

@@ -6,7 +6,7 @@ Their positions count the characters of the client's own text, not those of the 
 import pytest
 
 from harness.messages import error_fields
-from replies import codes, kinds, values
+from harness.replies import codes, kinds, values
 
 SPLIT = ["split_session", "split_transaction"]
 

@@ -12,7 +12,7 @@ import pytest
 from harness import eventually
 from harness.messages import bind, execute, function_call, parse, sync
 from harness.raw_client import notices
-from replies import codes, values
+from harness.replies import codes, values
 
 # Functions that do what their names say, and places from which one is called unseen. They are made
 # over a connection of their own, so that Signalbox learns nothing of them on the way.

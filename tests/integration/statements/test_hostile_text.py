@@ -11,9 +11,9 @@ import pytest
 
 from harness import Signalbox
 from harness.messages import bind, execute, parse, query, sync
+from harness.replies import codes, kinds, values
 from harness.signalbox import is_instrumented
 from policies import config
-from replies import codes, kinds, values
 
 MEGABYTE = 1 << 20
 RPC = "SELECT rpc_echo('x')"

@@ -10,7 +10,7 @@ import random
 import pytest
 
 from harness.messages import error_fields
-from replies import committed
+from harness.replies import committed
 
 STATEMENTS = [
     "INSERT INTO ledger VALUES (1, 'a')",

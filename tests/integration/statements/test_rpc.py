@@ -3,7 +3,7 @@
 import pytest
 
 from harness.messages import query
-from replies import codes, committed, kinds, status, tags, values, warnings
+from harness.replies import codes, committed, kinds, status, tags, values, warnings
 
 MODES = ["session", "transaction"]
 WHOLE = ["direct", *(f"pass_{mode}" for mode in MODES)]

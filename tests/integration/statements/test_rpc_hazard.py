@@ -2,35 +2,14 @@
 
 import pytest
 
-from harness.messages import (
-    bind,
-    close_statement,
-    describe_portal,
-    execute,
-    flush,
-    parse,
-    query,
-    sync,
-)
+from harness.messages import bind, close_statement, execute, flush, parse, query, sync
 from harness.raw_client import first_error
-from replies import codes, kinds, status, tags, values, warnings
+from harness.replies import PROTOCOLS, codes, kinds, status, tags, values, warnings
 
 MODES = ["session", "transaction"]
 WARN = [f"{policy}_{mode}" for policy in ("pass", "split_on_rpc", "split") for mode in MODES]
 QUIET = ["direct", *(f"allow_{mode}" for mode in MODES)]
 REFUSE = [f"refuse_{mode}" for mode in MODES]
-
-
-def simple(client, sql):
-    return client.query(sql)
-
-
-def extended(client, sql):
-    client.send(parse(sql) + bind() + describe_portal() + execute() + sync())
-    return client.read_until(b"Z")
-
-
-PROTOCOLS = pytest.mark.parametrize("ask", [simple, extended])
 
 
 def warned(found):

@@ -7,7 +7,7 @@ own, without one all share the same.
 import pytest
 
 from harness.messages import copy_data, copy_done, query
-from replies import codes, values
+from harness.replies import codes, values
 
 ROUTES = ["split_on_rpc_session", "split_on_rpc_transaction"]
 XID = "SELECT pg_current_xact_id()::text"

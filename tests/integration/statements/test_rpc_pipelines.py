@@ -14,7 +14,7 @@ from harness.messages import (
     query,
     sync,
 )
-from replies import codes, committed, kinds, status, tags, values, warnings
+from harness.replies import codes, committed, kinds, status, tags, values, warnings
 
 MODES = ["session", "transaction"]
 WHOLE = ["direct", *(f"pass_{mode}" for mode in MODES)]

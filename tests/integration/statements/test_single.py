@@ -4,7 +4,7 @@ import pytest
 
 from harness.messages import bind, execute, parse, query, sync
 from harness.raw_client import first_error
-from replies import codes, kinds, status, tags, values
+from harness.replies import codes, kinds, status, tags, values
 
 INSERT = "INSERT INTO ledger VALUES (1)"
 

@@ -5,7 +5,7 @@ import pytest
 from harness import eventually
 from harness.messages import error_fields, query
 from harness.raw_client import notices
-from replies import codes, committed, kinds, status, tags, values
+from harness.replies import codes, committed, kinds, status, tags, values
 
 SPLIT = ["split_session", "split_transaction", "split_one"]
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from harness.messages import query
-from replies import codes, committed, kinds, status, tags, values
+from harness.replies import codes, committed, kinds, status, tags, values
 
 WHOLE = ["direct", "pass_session", "pass_transaction"]
 WHOLE += ["split_on_rpc_session", "split_on_rpc_transaction", "default"]

@@ -1,18 +1,11 @@
-"""Asking over both protocols, and reading the reply: lists of (type, body) as RawClient's."""
+"""Asking over both protocols, and reading the reply: lists of (type, body) as RawClient gives them."""
 
+import re
 import struct
 
 import pytest
 
-from harness.messages import (
-    bind,
-    describe_portal,
-    error_fields,
-    execute,
-    parse,
-    row_values,
-    sync,
-)
+from .messages import bind, describe_portal, error_fields, execute, parse, row_values, sync
 
 TEXT, INT8, TIMESTAMPTZ, OID, UUID, TEXT_ARRAY = 25, 20, 1184, 26, 2950, 1009
 
@@ -58,6 +51,12 @@ def rows(found):
     ]
 
 
+def values(found):
+    """The first column of every row."""
+    rows = [row_values(body) for kind, body in found if kind == b"D"]
+    return [None if row[0] is None else row[0].decode() for row in rows]
+
+
 def columns(found):
     """[(name, type oid)] of the only RowDescription."""
     described = [body for kind, body in found if kind == b"T"]
@@ -92,8 +91,33 @@ def errors(found):
     return [error_fields(body) for kind, body in found if kind == b"E"]
 
 
+def codes(found):
+    """The SQLSTATEs of the errors."""
+    return [error_fields(body)["C"] for kind, body in found if kind == b"E"]
+
+
 def notices(found):
     return [error_fields(body) for kind, body in found if kind == b"N"]
+
+
+def warnings(found):
+    """The messages of the warnings with 01000."""
+    fields = [error_fields(body) for kind, body in found if kind == b"N"]
+    return [f["M"] for f in fields if (f["V"], f["C"]) == ("WARNING", "01000")]
+
+
+def committed(found):
+    """What the WARNING behind the only error says: how many statements; None without one."""
+    types = kinds(found)
+    assert types.count("E") == 1 and types.count("Z") == 1, found
+    at = types.index("E") + 1
+    if types[at] != "N":
+        assert not warnings(found), found
+        return None
+    fields = error_fields(found[at][1])
+    assert (fields["S"], fields["V"], fields["C"]) == ("WARNING", "WARNING", "01000"), fields
+    assert len(warnings(found)) == 1 and types[at + 1 :] == "Z", found
+    return int(re.search(r"\d+", fields["M"]).group())
 
 
 def succeeded(found, tag=None):
