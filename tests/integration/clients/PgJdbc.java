@@ -13,30 +13,7 @@ import java.util.Properties;
 import org.postgresql.PGConnection;
 import org.postgresql.PGNotification;
 
-public class PgJdbc {
-    static void check(boolean holds, String what) {
-        if (!holds) {
-            throw new AssertionError(what);
-        }
-    }
-
-    static long number(Connection connection, String sql) throws SQLException {
-        try (Statement statement = connection.createStatement();
-                ResultSet rows = statement.executeQuery(sql)) {
-            rows.next();
-            return rows.getLong(1);
-        }
-    }
-
-    static void expect(String state, Connection connection, String sql) throws SQLException {
-        try (Statement statement = connection.createStatement()) {
-            statement.execute(sql);
-            throw new AssertionError(sql + " did not fail");
-        } catch (SQLException error) {
-            check(state.equals(error.getSQLState()), sql + ": " + error.getSQLState());
-        }
-    }
-
+public class PgJdbc extends JdbcChecks {
     public static void main(String[] arguments) throws Exception {
         Properties properties = new Properties();
         properties.setProperty("user", arguments[1]);
@@ -47,10 +24,8 @@ public class PgJdbc {
         try (Connection connection = DriverManager.getConnection(arguments[0], properties)) {
             check(connection.getMetaData().getDatabaseMajorVersion() == 15, "version");
 
-            try (Statement statement = connection.createStatement()) {
-                statement.execute("DROP TABLE IF EXISTS jdbc_rows");
-                statement.execute("CREATE TABLE jdbc_rows (id int PRIMARY KEY, note text, at timestamptz)");
-            }
+            execute(connection, "DROP TABLE IF EXISTS jdbc_rows");
+            execute(connection, "CREATE TABLE jdbc_rows (id int PRIMARY KEY, note text, at timestamptz)");
 
             // More prepared statements than the driver keeps: it closes old ones by itself.
             for (int turn = 0; turn < 3; turn++) {
@@ -108,14 +83,14 @@ public class PgJdbc {
             }
 
             Savepoint savepoint = connection.setSavepoint();
-            expect("22012", connection, "SELECT 1/0");
+            expect("22012", connection, "SELECT 1/0", "division");
             connection.rollback(savepoint);
             check(number(connection, "SELECT 1") == 1, "savepoint");
             connection.commit();
 
             connection.setTransactionIsolation(Connection.TRANSACTION_SERIALIZABLE);
             connection.setReadOnly(true);
-            expect("25006", connection, "DELETE FROM jdbc_rows");
+            expect("25006", connection, "DELETE FROM jdbc_rows", "read only");
             connection.rollback();
             connection.setReadOnly(false);
             connection.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
@@ -164,16 +139,12 @@ public class PgJdbc {
             try (PreparedStatement prepared = connection.prepareStatement("SELECT * FROM jdbc_rows LIMIT 1")) {
                 prepared.executeQuery().close();
                 prepared.executeQuery().close();
-                try (Statement statement = connection.createStatement()) {
-                    statement.execute("ALTER TABLE jdbc_rows ADD COLUMN more int");
-                }
+                execute(connection, "ALTER TABLE jdbc_rows ADD COLUMN more int");
                 try (ResultSet rows = prepared.executeQuery()) {
                     check(rows.getMetaData().getColumnCount() == 4, "columns after the DDL");
                 }
             }
-            try (Statement statement = connection.createStatement()) {
-                statement.execute("DROP TABLE jdbc_rows");
-            }
+            execute(connection, "DROP TABLE jdbc_rows");
         }
         try {
             properties.setProperty("password", "wrong");

@@ -1,7 +1,6 @@
 """Every client of this folder talks TLS and SCRAM, verified, and runs in both pool modes."""
 
 import os
-import shutil
 import subprocess
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from harness import Signalbox
 from harness.postgres import ROLES
 from harness.signalbox import client_certificates, merge, standard_config
+from harness.tools import tool
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,6 @@ class Target:
 @pytest.fixture
 def target(box, mode):
     return Target(box, mode)
-
-
-def tool(name):
-    path = shutil.which(name)
-    assert path, f"{name} is not installed: see the list of packages in scripts/install"
-    return path
 
 
 @pytest.fixture

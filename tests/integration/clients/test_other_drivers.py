@@ -2,11 +2,9 @@
 
 import pathlib
 
+from harness.tools import NODE_PATH, compiled_java
+
 HERE = pathlib.Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[2]
-# Debian's node-pg, or what scripts/install has put under build/.
-NODE_PATH = f"{REPOSITORY / 'build/node/node_modules'}:/usr/share/nodejs"
-JDBC = pathlib.Path("/usr/share/java/postgresql.jar")
 
 
 def test_node_postgres(run_tool):
@@ -27,18 +25,13 @@ def test_node_postgres(run_tool):
 
 
 def test_pgjdbc(run_tool, target):
-    assert JDBC.exists(), "pgjdbc is not installed (libpostgresql-jdbc-java)"
     url = (
         f"jdbc:postgresql://localhost:{target.port}/{target.database}"
         f"?sslmode=verify-full&sslrootcert={target.ca}&socketTimeout=30"
     )
     done = run_tool(
         "java",
-        "-Xshare:auto",
-        "-XX:TieredStopAtLevel=1",
-        "-cp",
-        JDBC,
-        HERE / "PgJdbc.java",
+        *compiled_java(HERE / "PgJdbc.java"),
         url,
         target.user,
         target.password,

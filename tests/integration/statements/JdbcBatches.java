@@ -10,27 +10,7 @@ import java.sql.SQLWarning;
 import java.sql.Statement;
 import org.postgresql.util.PSQLException;
 
-public class JdbcBatches {
-    static void check(boolean holds, String what) {
-        if (!holds) {
-            throw new AssertionError(what);
-        }
-    }
-
-    static long number(Connection connection, String sql) throws SQLException {
-        try (Statement statement = connection.createStatement();
-                ResultSet rows = statement.executeQuery(sql)) {
-            rows.next();
-            return rows.getLong(1);
-        }
-    }
-
-    static void execute(Connection connection, String sql) throws SQLException {
-        try (Statement statement = connection.createStatement()) {
-            statement.execute(sql);
-        }
-    }
-
+public class JdbcBatches extends JdbcChecks {
     // The last result set's first value.
     static long last(Statement statement, String sql) throws SQLException {
         long value = -1;
@@ -68,12 +48,8 @@ public class JdbcBatches {
         }
 
         execute(connection, "DELETE FROM ledger");
-        try (Statement statement = connection.createStatement()) {
-            statement.execute("INSERT INTO ledger VALUES (1); SELECT 1/0; INSERT INTO ledger VALUES (2)");
-            throw new AssertionError(what + ": no error");
-        } catch (SQLException error) {
-            check("22012".equals(error.getSQLState()), what + ": " + error);
-        }
+        String failing = "INSERT INTO ledger VALUES (1); SELECT 1/0; INSERT INTO ledger VALUES (2)";
+        expect("22012", connection, failing, what);
         long kept = number(connection, "SELECT count(*) FROM ledger");
         check(kept == (simple && policy.equals("split") ? 1 : 0), what + ": kept " + kept);
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import pathlib
-import shutil
 import subprocess
 
 import psycopg
@@ -11,14 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from harness.postgres import ROLES
+from harness.tools import NODE_PATH, compiled_java, tool
 from policies import MODES, POLICIES
 
 HERE = pathlib.Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[2]
-# Debian's node-pg, or what scripts/install has put under build/.
-NODE_PATH = f"{REPOSITORY / 'build/node/node_modules'}:/usr/share/nodejs"
-JDBC = pathlib.Path("/usr/share/java/postgresql.jar")
-
 ROUTES = [f"{policy}_{mode}" for policy in POLICIES for mode in MODES]
 COUNTED = "INSERT INTO ledger VALUES (1); SELECT rpc_count()"
 FAILING = "INSERT INTO ledger VALUES (1); SELECT 1/0; INSERT INTO ledger VALUES (2)"
@@ -35,8 +30,6 @@ def run_tool(box, ledger):
     """run_tool(name, *arguments, route=…, text=…): its environment leads to Signalbox."""
 
     def run(name, *arguments, route="", text=None):
-        path = shutil.which(name)
-        assert path, f"{name} is not installed: see the list of packages in scripts/install"
         environment = {
             **os.environ,
             "PGHOST": "127.0.0.1",
@@ -49,7 +42,7 @@ def run_tool(box, ledger):
             "JAVA_TOOL_OPTIONS": "",
         }
         return subprocess.run(
-            [path, *map(str, arguments)],
+            [tool(name), *map(str, arguments)],
             input=text,
             capture_output=True,
             text=True,
@@ -110,14 +103,9 @@ def test_node_postgres(run_tool):
 
 @pytest.mark.parametrize("query_mode", ["simple", "extended"])
 def test_pgjdbc(box, run_tool, query_mode):
-    assert JDBC.exists(), "pgjdbc is not installed (libpostgresql-jdbc-java)"
     done = run_tool(
         "java",
-        "-Xshare:auto",
-        "-XX:TieredStopAtLevel=1",
-        "-cp",
-        JDBC,
-        HERE / "JdbcBatches.java",
+        *compiled_java(HERE / "JdbcBatches.java"),
         box.port,
         "app",
         ROLES["app"],
