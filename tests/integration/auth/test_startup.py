@@ -62,6 +62,7 @@ def test_bytes_behind_the_gssenc_request(box):
     client.send(GSSENC_REQUEST + messages.startup("app", "transaction"))
     try:
         found = client.read_exact(1)
+        assert found in (b"N", b"E")
         if found == b"N":
             no_login(client)
     except ConnectionClosed:

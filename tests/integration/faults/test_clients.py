@@ -108,7 +108,8 @@ def test_gone_inside_a_copy_out(pg, box, mode, way):
     client.send(
         query("COPY (SELECT repeat('x', 10000) FROM generate_series(1, 1000000)) TO STDOUT")
     )
-    client.read_message()
+    assert client.read_message()[0] == b"H"
+    assert active(pg, "generate_series(1, 1000000)")
     getattr(client, way)()
     gone(pg, "generate_series(1, 1000000)")
 

@@ -41,8 +41,11 @@ def test_an_open_transaction_is_rolled_back(clients, ledger, route):
 @pytest.mark.parametrize("route", ["pass_transaction", "split_transaction"])
 def test_a_copy_that_gets_no_data_ends(clients, pg, route):
     client = clients(route)
-    client.send(query("COPY ledger FROM STDIN /* left */") + terminate())
+    mark = f"/* left {route} */"
+    client.send(query(f"COPY ledger FROM STDIN {mark}") + terminate())
     client.close()
+    # The server's log has a statement once it has failed: it did come that far.
+    eventually(lambda: mark in pg.log_text(), "it has failed")
     eventually(
-        lambda: not pg.backends("query LIKE '%/* left */%' AND state = 'active'"), "it has ended"
+        lambda: not pg.backends(f"query LIKE '%{mark}%' AND state = 'active'"), "it has ended"
     )
