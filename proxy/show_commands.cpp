@@ -113,6 +113,14 @@ void add_rows(
     }
 }
 
+/// Where the character behind the one at `at` begins, in UTF-8.
+std::size_t next_character(std::string_view text, std::size_t at) noexcept {
+    do {
+        ++at;
+    } while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0U) == 0x80U);
+    return at;
+}
+
 const std::string* name_in(const parser::command& command) {
     if (const auto* const asked = std::get_if<parser::show_create_connection>(&command)) {
         return &asked->name;
@@ -208,8 +216,12 @@ bool matches_like(std::string_view text, std::string_view pattern) noexcept {
         }
         const bool is_escaped = in_pattern + 1 < pattern.size() && pattern[in_pattern] == '\\';
         const std::size_t place = in_pattern + (is_escaped ? 1 : 0);
-        if (place < pattern.size() &&
-            (pattern[place] == text[at] || (!is_escaped && pattern[place] == '_'))) {
+        if (!is_escaped && place < pattern.size() && pattern[place] == '_') {
+            at = next_character(text, at);
+            in_pattern = place + 1;
+            continue;
+        }
+        if (place < pattern.size() && pattern[place] == text[at]) {
             ++at;
             in_pattern = place + 1;
             continue;
@@ -218,7 +230,7 @@ bool matches_like(std::string_view text, std::string_view pattern) noexcept {
             return false;
         }
         in_pattern = behind_percent;
-        at = ++taken_to;
+        at = taken_to = next_character(text, taken_to);
     }
     while (in_pattern < pattern.size() && pattern[in_pattern] == '%') {
         ++in_pattern;

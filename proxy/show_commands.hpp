@@ -19,7 +19,8 @@ std::optional<command_reply> show(
     const parser::command& command, const catalog::connection_snapshot& known
 );
 
-/// As LIKE: % and _, and a backslash takes their meaning away.
+/// As LIKE: % and _, and a backslash takes their meaning away; at the end of the pattern it stands
+/// for itself. Both are UTF-8, of which _ takes one character.
 bool matches_like(std::string_view text, std::string_view pattern) noexcept;
 
 }  // namespace signalbox::proxy
