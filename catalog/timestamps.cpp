@@ -39,7 +39,12 @@ std::int64_t postgres_microseconds(std::string_view text) {
     if (rest == nullptr || std::sscanf(rest, ".%6lld+00", &fraction) != 1) {
         return 0;
     }
-    return (std::int64_t{timegm(&parts)} - postgres_epoch) * per_second + fraction;
+    const std::int64_t seconds = timegm(&parts);
+    // What was read loosely, as a 30 February or a fraction of one digit, is written otherwise.
+    if (timestamp_text(timestamp{microseconds{seconds * per_second + fraction}}) != text) {
+        return 0;
+    }
+    return (seconds - postgres_epoch) * per_second + fraction;
 }
 
 }  // namespace signalbox::catalog
