@@ -7,6 +7,7 @@
 #include "rewrite/relation_rows.hpp"
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
