@@ -2,16 +2,16 @@
 // object.
 #pragma once
 
+#include "tests/support/temporary_folder.hpp"
+
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <stdexcept>
-#include <stdlib.h>
 #include <string>
 
 namespace signalbox::tests {
@@ -20,11 +20,6 @@ class self_signed {
 public:
     /// For the host `name`.
     explicit self_signed(const std::string& name) {
-        std::string folder = (std::filesystem::temp_directory_path() / "signalbox-XXXXXX").string();
-        if (::mkdtemp(folder.data()) == nullptr) {
-            throw std::runtime_error("no folder for a certificate");
-        }
-        folder_ = folder;
         const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> pair{
             EVP_EC_gen("P-256"), &EVP_PKEY_free};
         const std::unique_ptr<X509, decltype(&X509_free)> made{X509_new(), &X509_free};
@@ -57,14 +52,9 @@ public:
         });
     }
 
-    ~self_signed() { std::filesystem::remove_all(folder_); }
+    [[nodiscard]] std::string certificate() const { return folder_.file("certificate.pem"); }
 
-    self_signed(const self_signed&) = delete;
-    self_signed& operator=(const self_signed&) = delete;
-
-    std::string certificate() const { return folder_ / "certificate.pem"; }
-
-    std::string key() const { return folder_ / "key.pem"; }
+    [[nodiscard]] std::string key() const { return folder_.file("key.pem"); }
 
 private:
     template <class Write>
@@ -76,7 +66,7 @@ private:
         }
     }
 
-    std::filesystem::path folder_;
+    temporary_folder folder_;
 };
 
 }  // namespace signalbox::tests

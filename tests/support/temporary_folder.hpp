@@ -1,12 +1,13 @@
 // A folder that is gone at the end of the test.
 #pragma once
 
-#include <catch2/catch.hpp>
-
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
 #include <system_error>
 
 namespace signalbox::tests {
@@ -15,7 +16,9 @@ class temporary_folder {
 public:
     temporary_folder() {
         std::string name = (std::filesystem::temp_directory_path() / "signalbox-XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
+        if (::mkdtemp(name.data()) == nullptr) {
+            throw std::runtime_error("cannot make " + name);
+        }
         path_ = name;
     }
 
@@ -27,8 +30,23 @@ public:
     temporary_folder(const temporary_folder&) = delete;
     temporary_folder& operator=(const temporary_folder&) = delete;
 
+    [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+
     [[nodiscard]] std::string file(std::string_view name = "box.db") const {
         return (path_ / name).string();
+    }
+
+    /// Makes the file, and its folder inside this one; returns its path.
+    std::filesystem::path write(const std::string& name, std::string_view text, mode_t mode = 0600)
+        const {
+        const auto file = path_ / name;
+        std::filesystem::create_directories(file.parent_path());
+        std::ofstream out{file};
+        out << text << std::flush;
+        if (!out || ::chmod(file.c_str(), mode) != 0) {
+            throw std::runtime_error("cannot write " + file.string());
+        }
+        return file;
     }
 
 private:

@@ -3,6 +3,7 @@
 #include "catalog/sqlite_store.hpp"
 
 #include "catalog/option_json.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -21,31 +22,10 @@
 
 using namespace signalbox::catalog;
 using Catch::Matchers::Contains;
+using signalbox::tests::temporary_folder;
 using std::chrono::microseconds;
 
 namespace {
-
-class temporary_folder {
-public:
-    temporary_folder() {
-        std::string name = (std::filesystem::temp_directory_path() / "signalbox-XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
-        path_ = name;
-    }
-
-    ~temporary_folder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-
-    temporary_folder(const temporary_folder&) = delete;
-    temporary_folder& operator=(const temporary_folder&) = delete;
-
-    std::string file(std::string_view name = "box.db") const { return (path_ / name).string(); }
-
-private:
-    std::filesystem::path path_;
-};
 
 timestamp at(std::int64_t us) {
     return timestamp{microseconds{us}};

@@ -3,17 +3,14 @@
 #include "proxy/config.hpp"
 
 #include "proxy/config_units.hpp"
+#include "tests/support/certificates.hpp"
 
 #include <catch2/catch.hpp>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 
 #include <algorithm>
 #include <fstream>
-#include <memory>
+#include <iterator>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 namespace {
 
@@ -21,64 +18,23 @@ using namespace signalbox::proxy;
 using namespace std::chrono_literals;
 using Catch::Contains;
 using Catch::StartsWith;
+using signalbox::tests::self_signed;
+using signalbox::tests::temporary_folder;
 
-class temporary_folder {
-public:
-    temporary_folder() {
-        std::string name = (std::filesystem::temp_directory_path() / "signalbox-XXXXXX").string();
-        path_ = ::mkdtemp(name.data());
-    }
-
-    ~temporary_folder() { std::filesystem::remove_all(path_); }
-
-    temporary_folder(const temporary_folder&) = delete;
-    temporary_folder& operator=(const temporary_folder&) = delete;
-    temporary_folder(temporary_folder&&) = delete;
-    temporary_folder& operator=(temporary_folder&&) = delete;
-
-    const std::filesystem::path& path() const { return path_; }
-
-    std::filesystem::path write(
-        const std::string& name, const std::string& text, mode_t mode = 0600
-    ) const {
-        const auto file = path_ / name;
-        std::filesystem::create_directories(file.parent_path());
-        std::ofstream{file} << text;
-        ::chmod(file.c_str(), mode);
-        return file;
-    }
-
-private:
-    std::filesystem::path path_;
-};
-
+/// A certificate and its key, in PEM.
 struct key_pair {
     std::string certificate;
     std::string key;
 };
 
-std::string content_of(BIO* bio) {
-    char* bytes = nullptr;
-    const long size = BIO_get_mem_data(bio, &bytes);
-    std::string out{bytes, static_cast<std::size_t>(size)};
-    BIO_free(bio);
-    return out;
+std::string content_of(const std::string& file) {
+    std::ifstream in{file};
+    return {std::istreambuf_iterator<char>{in}, {}};
 }
 
 key_pair make_key_pair() {
-    const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key{
-        EVP_EC_gen("P-256"), EVP_PKEY_free};
-    const std::unique_ptr<X509, decltype(&X509_free)> certificate{X509_new(), X509_free};
-    ASN1_INTEGER_set(X509_get_serialNumber(certificate.get()), 1);
-    X509_gmtime_adj(X509_getm_notBefore(certificate.get()), 0);
-    X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 3600);
-    X509_set_pubkey(certificate.get(), key.get());
-    X509_sign(certificate.get(), key.get(), EVP_sha256());
-    BIO* const certificate_out = BIO_new(BIO_s_mem());
-    PEM_write_bio_X509(certificate_out, certificate.get());
-    BIO* const key_out = BIO_new(BIO_s_mem());
-    PEM_write_bio_PrivateKey(key_out, key.get(), nullptr, nullptr, 0, nullptr, nullptr);
-    return {.certificate = content_of(certificate_out), .key = content_of(key_out)};
+    const self_signed made{"localhost"};
+    return {.certificate = content_of(made.certificate()), .key = content_of(made.key())};
 }
 
 // Seven lines; what a test adds starts at line 8.
