@@ -2,35 +2,15 @@
 // meant, and the detection sees each of them.
 #include "parser/commands.hpp"
 #include "parser/split.hpp"
+#include "tests/support/chooser.hpp"
 #include "tests/support/command_text.hpp"
 
 #include <catch2/catch.hpp>
-
-#include <random>
 
 using namespace signalbox::parser;
 using namespace signalbox::tests;
 
 namespace {
-
-class chooser {
-public:
-    explicit chooser(unsigned seed) : engine_(seed) {}
-
-    std::size_t below(std::size_t count) {
-        return std::uniform_int_distribution<std::size_t>{0, count - 1}(engine_);
-    }
-
-    bool coin() { return below(2) == 1; }
-
-    template <class List>
-    std::string one_of(const List& list) {
-        return std::string{list[below(std::size(list))]};
-    }
-
-private:
-    std::mt19937 engine_;
-};
 
 constexpr std::string_view names[] = {
     "main",

@@ -3,32 +3,14 @@
 #include "tests/support/statement_properties.hpp"
 
 #include "parser/limits.hpp"
+#include "tests/support/chooser.hpp"
 
 #include <catch2/catch.hpp>
-
-#include <random>
 
 using namespace signalbox::parser;
 using namespace signalbox::tests;
 
 namespace {
-
-class chooser {
-public:
-    explicit chooser(unsigned seed) : engine_(seed) {}
-
-    std::size_t below(std::size_t count) {
-        return std::uniform_int_distribution<std::size_t>{0, count - 1}(engine_);
-    }
-
-    template <class List>
-    std::string_view one_of(const List& list) {
-        return list[below(std::size(list))];
-    }
-
-private:
-    std::mt19937 engine_;
-};
 
 /// Everything that begins, ends or hides something.
 constexpr std::string_view fragments[] = {
@@ -169,7 +151,7 @@ constexpr std::string_view values[] = {
 constexpr std::string_view separators[] = {";", " ; ", ";;", ";/*;*/", ";--;\n", ";\n\n; "};
 
 std::string random_statement(chooser& choose) {
-    const auto value = [&] { return std::string{choose.one_of(values)}; };
+    const auto value = [&] { return choose.one_of(values); };
     switch (choose.below(14)) {
         case 0:
             return "select " + value() + ", " + value();

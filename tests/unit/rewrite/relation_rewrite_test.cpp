@@ -2,13 +2,12 @@
 // there, what is no reading is refused, and nothing else of the text changes.
 #include "rewrite/relation_rewrite.hpp"
 
+#include "tests/support/chooser.hpp"
 #include "tests/support/deep_stack.hpp"
 #include "tests/support/exact_buffer.hpp"
 #include "tests/support/relation_properties.hpp"
 
 #include <catch2/catch.hpp>
-
-#include <random>
 
 using namespace signalbox;
 using namespace signalbox::rewrite;
@@ -693,8 +692,10 @@ constexpr std::string_view expressions[] = {
     "mz_internal.mz_notices.*",
     "'\xc3\xa4'"};
 
-class statement_maker {
+class statement_maker : tests::chooser {
 public:
+    statement_maker() : chooser(2718) {}
+
     std::string anything() {
         std::string text;
         for (auto count = below(12); count > 0; --count) {
@@ -738,17 +739,6 @@ private:
     std::string item(int depth) {
         return below(4) == 0 && depth > 0 ? "(" + query(depth - 1) + ") s" : one_of(sources);
     }
-
-    std::size_t below(std::size_t count) {
-        return std::uniform_int_distribution<std::size_t>{0, count - 1}(engine_);
-    }
-
-    template <class List>
-    std::string one_of(const List& list) {
-        return std::string{list[below(std::size(list))]};
-    }
-
-    std::mt19937 engine_{2718};
 };
 
 }  // namespace
