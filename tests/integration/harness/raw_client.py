@@ -225,6 +225,19 @@ class RawClient:
             if kind == b"D"
         ]
 
+    def query_or_end(self, sql):
+        """A simple Query of a session that may end: (messages, whether it has ended)."""
+        found = []
+        try:
+            self.send(messages.query(sql))
+            while not found or found[-1][0] != b"Z":
+                found.append(self.read_message())
+            return found, False
+        except ConnectionClosed:
+            return found, True
+        except ConnectionError:  # of the sending; what had come before can still be read
+            return self.read_to_end(), True
+
     def value(self, sql, timeout=None):
         rows = self.rows(sql, timeout)
         assert len(rows) == 1 and len(rows[0]) == 1, rows
