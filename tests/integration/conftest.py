@@ -3,7 +3,7 @@
 import pytest
 
 from harness import Postgres, Signalbox
-from harness.signalbox import client_certificates, standard_config
+from harness.signalbox import client_certificates, several, standard_config
 from harness.stores import SharedStore
 
 
@@ -79,21 +79,8 @@ def alive(request):
 @pytest.fixture
 def start_box():
     """Starts further ones: start_box(config, **Signalbox's arguments). All must end cleanly."""
-    started = []
-
-    def start(config, **options):
-        process = Signalbox(config, **options)
-        started.append(process)
-        return process
-
-    yield start
-    failures = []
-    for process in started:
-        try:
-            process.stop()
-        except AssertionError as error:
-            failures.append(str(error))
-    assert not failures, "\n".join(failures)
+    with several(Signalbox) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import socket
 import threading
 
 from harness import Signalbox
-from harness.signalbox import merge, standard_config
+from harness.signalbox import connection_to, merge, standard_config
 
 BOSS, PLAIN, ANYONE, HELPER = "app", "other", "scram_user", "reader"
 POLICIES = ("pass", "split_on_rpc", "split", "single")
@@ -51,15 +51,7 @@ def config(server, changes=None, checks=None, **more):
 
 def to(server, **changes):
     """A connection of the configuration file that leads to `server`."""
-    target = {
-        "type": "postgres",
-        "host": "127.0.0.1",
-        "port": server.port,
-        "user": "app",
-        "password": "app",
-        "ssl_mode": "disable",
-    }
-    return merge(target, changes)
+    return connection_to(server, changes)
 
 
 def create(name, port, options="", validate=False, host="127.0.0.1"):

@@ -7,6 +7,7 @@ import pytest
 from boxes import BOSS, Box, config, create
 from harness import free_port
 from harness.replies import succeeded
+from harness.signalbox import several
 
 
 # Long, and mostly about one process or about PostgreSQL: left out under a sanitizer.
@@ -53,20 +54,8 @@ def box(pg):
 @pytest.fixture
 def start_box():
     """Starts further ones: start_box(config, **Signalbox's arguments). All must end cleanly."""
-    started = []
-
-    def start(settings, **options):
-        started.append(Box(settings, **options))
-        return started[-1]
-
-    yield start
-    failures = []
-    for process in started:
-        try:
-            process.stop()
-        except AssertionError as error:
-            failures.append(str(error))
-    assert not failures, "\n".join(failures)
+    with several(Box) as start:
+        yield start
 
 
 @pytest.fixture

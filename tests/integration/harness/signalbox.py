@@ -8,6 +8,7 @@ a route for each pool mode, named after it (`session`, `transaction`, `statement
 server's database `app`. So one process serves the tests of every mode.
 """
 
+import contextlib
 import copy
 import os
 import pathlib
@@ -71,9 +72,8 @@ def merge(base, changes):
     return result
 
 
-def standard_config(server, changes=None, route=None, connection=None, routes=None):
-    """`route` goes into every route, `routes` maps further names to route settings."""
-    certificate, key = client_certificates().server()
+def connection_to(server, changes=None):
+    """A connection of the configuration file that leads to `server`."""
     target = {
         "type": "postgres",
         "host": "127.0.0.1",
@@ -82,6 +82,12 @@ def standard_config(server, changes=None, route=None, connection=None, routes=No
         "password": "app",
         "ssl_mode": "disable",
     }
+    return merge(target, changes)
+
+
+def standard_config(server, changes=None, route=None, connection=None, routes=None):
+    """`route` goes into every route, `routes` maps further names to route settings."""
+    certificate, key = client_certificates().server()
     config = {
         "listen": {"address": "127.0.0.1", "port": 0, "workers": 2},
         "tls": {
@@ -93,7 +99,7 @@ def standard_config(server, changes=None, route=None, connection=None, routes=No
         "auth": {"method": "scram-sha-256"},
         "secrets": {name: {"value": value} for name, value in ROLES.items() if value},
         "users": [{"name": name, "password": name} for name in ("app", "other")],
-        "connections": {"main": merge(target, connection)},
+        "connections": {"main": connection_to(server, connection)},
         "routes": [],
         "console": {"port": 0},
         # Its control connections would be counted among the server's, by tests that count.
@@ -105,6 +111,25 @@ def standard_config(server, changes=None, route=None, connection=None, routes=No
         base = {"database": name, "connection": "main", "backend_database": "app"}
         config["routes"].append(merge(merge(base, route), own))
     return merge(config, changes)
+
+
+@contextlib.contextmanager
+def several(kind):
+    """start(config, **arguments) starts one more of `kind`. All must end cleanly."""
+    started = []
+
+    def start(config, **options):
+        started.append(kind(config, **options))
+        return started[-1]
+
+    yield start
+    failures = []
+    for process in started:
+        try:
+            process.stop()
+        except AssertionError as error:
+            failures.append(str(error))
+    assert not failures, "\n".join(failures)
 
 
 class Signalbox:
