@@ -10,7 +10,6 @@ import subprocess
 import pytest
 
 from harness import RawClient, eventually, free_port
-from harness.messages import query
 from harness.postgres import ROLES
 from harness.raw_client import ServerError
 from harness.signalbox import standard_config
