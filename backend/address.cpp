@@ -12,6 +12,8 @@
 namespace signalbox::backend {
 namespace {
 
+constexpr auto server_keepalive = std::chrono::seconds{60};
+
 std::vector<socket_address> look_up(const catalog::host_port& target, int flags, int& rc) {
     addrinfo hints{};
     hints.ai_family = AF_UNSPEC;
@@ -89,6 +91,16 @@ std::string address_text(const socket_address& address) {
     return "local";
 }
 
+void keep_alive(int fd, std::chrono::seconds idle) noexcept {
+    const auto set = [fd](int level, int option, int value) {
+        ::setsockopt(fd, level, option, &value, sizeof value);
+    };
+    set(SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(idle.count()));
+    set(IPPROTO_TCP, TCP_KEEPINTVL, 15);  // seconds
+    set(IPPROTO_TCP, TCP_KEEPCNT, 4);
+}
+
 int begin_connect(const socket_address& address) noexcept {
     const int fd = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
@@ -97,7 +109,7 @@ int begin_connect(const socket_address& address) noexcept {
     if (address.family() != AF_UNIX) {
         const int on = 1;
         ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+        keep_alive(fd, server_keepalive);
     }
     if (::connect(fd, address.get(), address.size) != 0 && errno != EINPROGRESS) {
         const int saved = errno;

@@ -3,6 +3,7 @@
 
 #include "catalog/connection.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <sys/socket.h>
@@ -38,6 +39,10 @@ std::variant<std::vector<socket_address>, std::string> resolve_addresses(
 
 /// "10.0.0.1", "::1", or "local".
 std::string address_text(const socket_address& address);
+
+/// A peer that has vanished without a word is noticed `idle` + 60 seconds after it was last heard,
+/// while nothing is sent to it.
+void keep_alive(int fd, std::chrono::seconds idle) noexcept;
 
 /// A non-blocking socket with a connect() under way, or -1 with errno set.
 int begin_connect(const socket_address& address) noexcept;

@@ -35,7 +35,11 @@ void cancel_call::start() {
     deadline_.start(
         io_.loop,
         clock::now() + cancel_timeout,
-        [](void* self) { static_cast<cancel_call*>(self)->finish(); },
+        [](void* self) {
+            auto& call = *static_cast<cancel_call*>(self);
+            call.is_settled_ = call.phase_ != phase::waiting;
+            call.finish();
+        },
         this
     );
 }

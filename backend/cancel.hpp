@@ -21,6 +21,11 @@ public:
     );
 
     void start();
+
+    /// False: it was sent, and the server has not said that it has dealt with it. It may hit
+    /// whatever the victim runs by then.
+    [[nodiscard]] bool is_settled() const noexcept { return is_settled_; }
+
     void on_events(std::uint32_t events) override;
 
 private:
@@ -38,6 +43,7 @@ private:
     stream socket_;
     timer deadline_;
     phase phase_ = phase::connecting;
+    bool is_settled_ = true;
 };
 
 }  // namespace signalbox::backend

@@ -93,10 +93,13 @@ std::vector<listen_result> listen_tcp(
             ::setsockopt(made.fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
         }
         if (keepalive.count() > 0) {
-            const int seconds =
-                static_cast<int>(std::max<std::int64_t>(1, keepalive.count() / 1000));
-            ::setsockopt(made.fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-            ::setsockopt(made.fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds);
+            backend::keep_alive(
+                made.fd,
+                std::max(
+                    std::chrono::seconds{1},
+                    std::chrono::duration_cast<std::chrono::seconds>(keepalive)
+                )
+            );
         }
         if (made.fd < 0 || ::bind(made.fd, a->ai_addr, a->ai_addrlen) != 0 ||
             ::listen(made.fd, backlog) != 0) {

@@ -417,6 +417,10 @@ void login::begin_exchange() {
 
 void login::on_auth_bytes(std::string_view bytes) {
     input_.append(bytes);
+    if ((checking_ || lookup_) && input_.size() > wire::max_auth_message_bytes) {
+        refuse(wire::sqlstate::protocol_violation, "received data before the login was answered");
+        return;
+    }
     while (!checking_ && !lookup_ && owner_.phase_ == session::phase::authenticating &&
            input_.size() >= wire::header_bytes) {
         const std::size_t length = wire::load_u32(input_.data() + 1);
@@ -628,7 +632,9 @@ void login::authenticated() {
         );
         return;
     }
-    if (!pool->own_credentials) {
+    // A login by trust or certificate knows none: those of another login are still good.
+    const bool knows_any = credentials_.password || credentials_.keys;
+    if (!pool->own_credentials && (knows_any || !pool->pool->group().has_credentials())) {
         pool->pool->group().set_credentials(std::move(credentials_));
     }
     owner_.pool_ = pool;

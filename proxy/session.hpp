@@ -125,7 +125,7 @@ private:
     void note_activity();
     void begin_anew();
     bool account_memory();
-    void cancel_finished();
+    void cancel_finished(bool is_settled);
     [[nodiscard]] wire::report server_gone_report(const std::string& cause) const;
 
     worker& owner_;

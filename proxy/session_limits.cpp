@@ -307,20 +307,26 @@ bool session::cancel_statement(std::function<void()> finished) {
         return true;
     }
     ++cancels_;
-    owner_.cancel(*server_, [&owner = owner_, id = id_, finished = std::move(finished)] {
-        if (auto* const self = owner.find_session(id); self != nullptr) {
-            self->cancel_finished();
+    owner_.cancel(
+        *server_,
+        [&owner = owner_, id = id_, finished = std::move(finished)](bool is_settled) {
+            if (auto* const self = owner.find_session(id); self != nullptr) {
+                self->cancel_finished(is_settled);
+            }
+            finished();
         }
-        finished();
-    });
+    );
     return true;
 }
 
-void session::cancel_finished() {
+void session::cancel_finished(bool is_settled) {
     if (cancels_ == 0) {
         return;
     }
     --cancels_;
+    if (!is_settled && server_) {
+        state_of(*server_).doubtful = true;  // no other session's statement may be hit
+    }
     if (phase_ == phase::serving && cancels_ == 0) {
         resume();
         if (phase_ == phase::serving) {

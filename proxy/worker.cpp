@@ -213,13 +213,11 @@ pool_entry* worker::find_auth_pool(const resolved_route& route, const std::strin
     const auto& role = own ? r.auth_user : route.connection->user;
     const auto key = "auth_query" + std::string(1, '\0') + database + '\0' + role;
     auto* const entry = make_pool(key, route, database, role, role);
-    if (!entry->own_credentials) {
-        entry->own_credentials = true;
-        entry->pool->group().set_credentials(
-            {.password = own ? std::optional{r.auth_password} : route.connection->password,
-             .keys = std::nullopt}
-        );
-    }
+    entry->own_credentials = true;
+    entry->pool->group().set_credentials(  // each time: a reload may have changed them
+        {.password = own ? std::optional{r.auth_password} : route.connection->password,
+         .keys = std::nullopt}
+    );
     return entry;
 }
 
@@ -534,16 +532,18 @@ void worker::abandon(backend::connection_ptr connection, pool_entry& pool, bool 
     }
     connection->detach();  // whatever it still says has no reader
     auto held = std::make_shared<backend::connection_ptr>(std::move(connection));
-    cancel(**held, [held, &pool] { pool.pool->discard(std::move(*held)); });
+    cancel(**held, [held, &pool](bool) { pool.pool->discard(std::move(*held)); });
 }
 
-void worker::cancel(const backend::server_connection& victim, std::function<void()> finished) {
+void worker::cancel(
+    const backend::server_connection& victim, std::function<void(bool is_settled)> finished
+) {
     auto call = std::make_unique<backend::cancel_call>(
         io_,
         victim,
         [this, finished = std::move(finished)](backend::cancel_call& done) {
             const auto node = cancels_.extract(&done);
-            finished();
+            finished(done.is_settled());
             stop_if_empty();
         }
     );

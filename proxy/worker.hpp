@@ -108,7 +108,9 @@ public:
     /// Cancels what runs on a connection whose client has gone, then closes it.
     void abandon(backend::connection_ptr connection, pool_entry& pool, bool cancel);
     /// Cancels; `finished` runs when the signal has been sent or cannot be.
-    void cancel(const backend::server_connection& victim, std::function<void()> finished);
+    void cancel(
+        const backend::server_connection& victim, std::function<void(bool is_settled)> finished
+    );
     /// A client's CancelRequest: finds the session on whichever worker has it.
     void route_cancel(const wire::backend_key_data& asked, std::uint64_t asking_session);
 

@@ -4,10 +4,10 @@ import ssl
 
 import pytest
 
-from harness import FakeServer, Postgres, ScramServer, messages
+from harness import FakeServer, Postgres, RawClient, ScramServer, messages
 from harness.certs import Certificates
 from harness.postgres import ROLES
-from harness.raw_client import ServerError
+from harness.raw_client import ServerError, tls_context
 from harness.signalbox import standard_config
 
 SHORT = {"hold_timeout": "2s", "connect_timeout": "1s"}
@@ -198,6 +198,43 @@ def test_auth_query_passes_scram_through(pg, start_box, mode, route):
         assert not secret or secret not in box.log_text()
 
 
+def test_a_login_without_a_password_loses_no_keys(private_pg, start_box):
+    """Trusted clients use the keys of another's login for new server connections."""
+    config = standard_config(
+        private_pg, {"users": None}, route=AUTH, connection={"user": None, "password": None}
+    )
+    config["secrets"] = {"reader": {"value": ROLES["reader"]}}
+    rule = {"database": "all", "user": "app", "address": "all"}
+    config["auth"]["rules"] = [
+        {"type": "hostssl", "method": "scram-sha-256", **rule},
+        {"type": "hostnossl", "method": "trust", **rule},
+    ]
+    box = start_box(config)
+    box.raw("transaction", tls=tls_context()).terminate()
+    trusted = box.raw("transaction")
+    private_pg.admin(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'app'"
+    )
+    assert trusted.value("SELECT current_user") == "app"
+    trusted.terminate()
+
+
+def test_a_flood_before_the_login_is_answered_ends_it(private_pg, start_box):
+    config = standard_config(
+        private_pg, {"users": None}, route=AUTH, connection={"user": None, "password": None}
+    )
+    box = start_box(config)
+    private_pg.freeze()
+    try:
+        client = RawClient("127.0.0.1", box.port)
+        client.send(messages.startup("scram_user", "transaction") + b"p" * 20_000)
+        kind, body = client.read_message()
+        assert kind == b"E"
+        assert messages.error_fields(body)["C"] == "08P01"
+    finally:
+        private_pg.thaw()
+
+
 def test_auth_query_sees_a_changed_password(private_pg, start_box):
     """No restart and no reload is needed when a role's password changes on the server."""
     config = standard_config(
@@ -211,6 +248,22 @@ def test_auth_query_sees_a_changed_password(private_pg, start_box):
     client.terminate()
     with pytest.raises(ServerError):
         box.raw("transaction", password=ROLES["app"])
+
+
+def test_a_reload_changes_the_password_of_auth_query(private_pg, start_box):
+    config = standard_config(
+        private_pg, {"users": None}, route=AUTH, connection={"user": None, "password": None}
+    )
+    box = start_box(config)
+    box.raw("transaction").terminate()
+    private_pg.admin("ALTER ROLE reader PASSWORD 'changed-Pw-001'")
+    private_pg.admin(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'reader'"
+    )
+    config["secrets"]["reader"] = {"value": "changed-Pw-001"}
+    box.reload(config)
+    box.wait_log("configuration reloaded")
+    assert box.raw("transaction").value("SELECT 1") == "1"
 
 
 def test_auth_query_with_users_of_the_configuration(pg, start_box):

@@ -1,7 +1,10 @@
 """A cancel reaches exactly the statement that it means, and never the next one."""
 
+import os
 import random
+import signal
 import threading
+import time
 
 import pytest
 
@@ -231,3 +234,23 @@ def test_a_cancel_storm(pg, box):
     for _ in range(20):
         assert client.value("SELECT 1 FROM pg_sleep(0.001)") == "1"
     client.terminate()
+
+
+def test_a_cancel_that_nobody_answers_hits_nobody_later(private_pg):
+    """The postmaster stands still: the signal may come at any time, so the connection is left."""
+    config = standard_config(private_pg, routes={"one": {"pool_mode": "transaction", "pool_size": 1}})
+    with Signalbox(config) as box:
+        client, other = box.raw("one"), box.raw("one")
+        client.send(query("SELECT pg_sleep(6.5), 'first'"))
+        eventually(lambda: running(private_pg, "first"), "it runs")
+        os.kill(private_pg.pid, signal.SIGSTOP)
+        try:
+            canceller = threading.Thread(target=client.cancel)
+            canceller.start()
+            assert b"first" in client.read_until(b"Z")[1][1]
+            other.send(query("SELECT pg_sleep(2), 'second'"))
+            time.sleep(0.5)  # on the connection of the first it would run by now
+        finally:
+            os.kill(private_pg.pid, signal.SIGCONT)
+        assert b"second" in other.read_until(b"Z")[1][1]
+        canceller.join()

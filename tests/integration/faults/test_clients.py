@@ -1,6 +1,7 @@
 """Clients that vanish, crawl, stop half-way or come by the thousand."""
 
 import itertools
+import pathlib
 import resource
 import signal
 import subprocess
@@ -341,3 +342,28 @@ def test_connections_without_a_word(box):
             client.read_to_end(timeout=5)
         client.close()
     assert box.raw("transaction").value("SELECT 1") == "1"
+
+
+def test_keepalive_towards_both_sides(pg, box):
+    """Linux says which timer an established socket has: 2 is keepalive."""
+    client = box.raw("session")
+    mine = client.socket.getsockname()[1]
+
+    def timers():
+        """Of Signalbox's ends: (the client's, those towards the server)."""
+        client_side, server_side = [], []
+        for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, state, _, timer, *_ = line.split()
+            ends = tuple(int(end.split(":")[1], 16) for end in (local, remote))
+            if state == "01" and ends == (box.port, mine):
+                client_side.append(int(timer.split(":")[0]))
+            elif state == "01" and ends[1] == pg.port:
+                server_side.append(int(timer.split(":")[0]))
+        return client_side, server_side
+
+    def both_kept_alive():
+        client_side, server_side = timers()
+        return client_side == [2] and server_side and set(server_side) == {2}
+
+    eventually(both_kept_alive, "keepalive on both sides")
+    client.terminate()

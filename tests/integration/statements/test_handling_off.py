@@ -3,7 +3,7 @@
 import pytest
 
 from harness.raw_client import first_error
-from replies import kinds
+from harness.replies import kinds
 
 INSERT = "INSERT INTO ledger VALUES (1)"
 

@@ -16,7 +16,9 @@ rewrite::rendered_statement rendered(std::string_view statement) {
     const auto found = rewrite::find_relations(statement, parser::backslashes::plain, {});
     REQUIRE(found.is_needed());
     REQUIRE_FALSE(found.refused);
-    const std::vector<std::string> rows(found.used.size(), R"([{"id": "ä"}])");
+    const std::vector rows(
+        found.used.size(), std::make_shared<const std::string>(R"([{"id": "ä"}])")
+    );
     return rewrite::render_with_literals(statement, found, rows);
 }
 
