@@ -13,6 +13,7 @@ import pytest
 
 from harness import ConnectionClosed, RawClient, Signalbox, messages
 from harness.postgres import ROLES
+from harness.processes import cpu_seconds
 from harness.raw_client import Scram, ServerError, md5, tls_context
 from harness.signalbox import client_certificates, merge, standard_config
 
@@ -195,9 +196,11 @@ def test_unknown_users_and_wrong_passwords_look_alike(pg, start_box, method):
     assert len(other) == tries // 2 and not set(other) & set(salts["nobody"])
 
 
-def test_unknown_users_take_the_same_time(box):
+@pytest.mark.parametrize("method", ["password", "md5", "scram-sha-256"])
+def test_unknown_users_take_the_same_time(pg, start_box, method):
     """Medians over interleaved tries; a factor of two is more than noise, and less than PBKDF2."""
-    times = {"scram_client": [], "no_such_user": []}
+    box = start_box(standard_config(pg, {"auth": {"method": method}}))
+    times = {"app": [], "no_such_user": []}
     for _ in range(15):
         for user, found in times.items():
             started = time.perf_counter()
@@ -205,6 +208,55 @@ def test_unknown_users_take_the_same_time(box):
             found.append(time.perf_counter() - started)
     known, unknown = (statistics.median(found) for found in times.values())
     assert 0.5 < known / unknown < 2, (known, unknown)
+
+
+# The most that a verifier may have: a derivation takes long enough to be seen.
+ROUNDS = 1_000_000
+
+
+@pytest.fixture
+def slow_box(pg, start_box):
+    """One worker, passwords in clear text, and a verifier that costs much to check."""
+    users = [
+        {"name": "app", "password": "app"},
+        {"name": "slow", "verifier": verifier(ROLES["app"], rounds=ROUNDS)},
+    ]
+    changes = {"listen": {"workers": 1}, "auth": {"method": "password"}, "users": users}
+    return start_box(standard_config(pg, changes))
+
+
+def test_a_password_is_checked_off_the_event_loop(slow_box):
+    """The only worker answers others while a password is being checked."""
+    other = slow_box.raw("transaction")
+
+    def answered_meanwhile():
+        with RawClient("127.0.0.1", slow_box.port, timeout=30) as client:
+            client.send(messages.startup("slow", "transaction"))
+            assert client.read_message()[0] == b"R"
+            client.send(messages.password(messages.cstring("wrong")))
+            client.expect_silence(0.03)  # the check has begun
+            assert other.value("SELECT 1") == "1"
+            try:
+                client.expect_silence(0.001)
+            except AssertionError:
+                return False
+            assert messages.error_fields(client.read_message()[1])["C"] == "28P01"
+            return True
+
+    # On a loaded machine one answer may take longer than a derivation; on the loop, each would.
+    assert any(answered_meanwhile() for _ in range(5))
+
+
+def test_a_right_password_is_derived_once(slow_box):
+    """By processor time: that of ten further logins is less than the first one's."""
+    costs = []
+    for count in (1, 10):
+        before = cpu_seconds(slow_box.pid)
+        for _ in range(count):
+            slow_box.raw("transaction", user="slow", password=ROLES["app"]).terminate()
+        costs.append(cpu_seconds(slow_box.pid) - before)
+    assert costs[0] > 0.05, costs
+    assert costs[1] < costs[0], costs
 
 
 def test_unknown_database(box):

@@ -7,6 +7,7 @@ import pytest
 from harness import FakeServer, Postgres, RawClient, ScramServer, messages
 from harness.certs import Certificates
 from harness.postgres import ROLES
+from harness.processes import cpu_seconds
 from harness.raw_client import ServerError, tls_context
 from harness.signalbox import standard_config
 
@@ -334,6 +335,22 @@ def test_odd_but_right_scram_servers(scram_box, options):
     assert works(box) == "x"  # what FakeServer answers
     assert scram.proofs and all(scram.proofs)
     assert set(scram.chosen) == {"SCRAM-SHA-256"}
+
+
+def test_keys_are_derived_once(start_box):
+    """Every connection of a pool is asked for the same proof: the work is done for the first."""
+    scram = ScramServer(ROLES["app"], iterations=1_000_000)
+    with FakeServer(authenticate=scram.authenticate) as server:
+        box = start_box(standard_config(server, {"availability": {"interval": "0"}}))
+        costs = []
+        for count in (1, 4):
+            before = cpu_seconds(box.pid)
+            for client in [box.raw("transaction", timeout=30) for _ in range(count)]:
+                client.query("BEGIN")
+            costs.append(cpu_seconds(box.pid) - before)
+        assert len(scram.proofs) >= 5 and all(scram.proofs)
+        assert costs[0] > 0.05, costs
+        assert costs[1] < costs[0], costs
 
 
 @pytest.mark.parametrize(
