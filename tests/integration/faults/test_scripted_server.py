@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from harness import ConnectionClosed, FakeServer, eventually, messages
-from harness.raw_client import ServerError, first_error
+from harness.raw_client import ServerError, first_error, notices
 from harness.signalbox import standard_config
 
 
@@ -91,6 +91,20 @@ def test_fatal_between_transactions(scripted):
         session.socket.shutdown(2)
     client.expect_silence(0.1)
     assert client.value("SELECT 2") == "x"
+
+
+def test_fatal_between_transactions_in_session_mode(scripted):
+    """There it is the client's: the server's own words, once, and then the end."""
+    server, box = scripted(Script())
+    client = box.raw("session")
+    assert client.value("SELECT 1") == "x"
+    server.sessions[-1].send(messages.error("57P01", "terminating connection", "FATAL"))
+    server.sessions[-1].socket.shutdown(2)
+    found = client.read_to_end()
+    assert [kind for kind, _ in found] == [b"E"], found
+    fields = first_error(found)
+    assert (fields["V"], fields["C"]) == ("FATAL", "57P01"), fields
+    assert fields["M"] == "terminating connection"
 
 
 def test_fatal_inside_a_statement(scripted):
@@ -235,6 +249,7 @@ def test_unasked_messages(scripted):
     for _ in range(3):
         found = client.query("SELECT marked")
         assert [k for k, _ in found if k not in (b"N", b"S", b"A")] == [b"T", b"D", b"C", b"Z"]
+        assert [n["M"] for n in notices(found)][:2] == ["by the way"] * 2, found
         assert client.value("SELECT 1") == "x"
         assert [k for k, _ in other.query("SELECT 2")] == [b"T", b"D", b"C", b"Z"]
 

@@ -6,10 +6,21 @@ import time
 import pytest
 
 from harness import ConnectionClosed, RawClient, eventually
-from harness.messages import bind, copy_data, copy_done, error_fields, execute, parse, query, sync
+from harness.messages import (
+    bind,
+    copy_data,
+    copy_done,
+    error_fields,
+    execute,
+    parse,
+    password,
+    query,
+    startup,
+    sync,
+)
 from harness.postgres import ROLES
 from harness.processes import cpu_seconds
-from harness.raw_client import ServerError, first_error, notices
+from harness.raw_client import Scram, ServerError, first_error, notices
 from harness.signalbox import standard_config
 
 LOST = {"08006", "57P01"}  # the connection broke; or the server said goodbye first
@@ -222,6 +233,34 @@ def test_a_login_storm_against_a_dead_server(victim, box):
     victim.start()
     for client in storm:
         assert (b"D", b"\0\1\0\0\0\x06served") in client.read_until(b"Z", timeout=30)
+        client.terminate()
+
+
+def test_a_login_storm_before_the_server_was_seen(victim, start_box):
+    """Nothing is known of the server yet: the logins themselves wait, and none is lost."""
+    victim.stop()
+    box = start_box(standard_config(victim, route={"hold_timeout": "20s", "connect_timeout": "2s"}))
+    storm = [RawClient("127.0.0.1", box.port, timeout=30) for _ in range(200)]
+    for client in storm:
+        client.send(startup("app", "transaction"))
+    proofs = []
+    for client in storm:
+        scram = Scram(ROLES["app"])
+        first = scram.first()
+        assert client.read_message()[0] == b"R"
+        size = len(first).to_bytes(4, "big")
+        client.send(password(b"SCRAM-SHA-256\0" + size + first))
+        proofs.append(scram)
+    for client, scram in zip(storm, proofs):
+        client.send(password(scram.final(client.read_message()[1][4:])))
+    settled = cpu_seconds(box.pid)
+    time.sleep(1.0)  # the time over which processor use is measured
+    assert cpu_seconds(box.pid) - settled < 0.3
+    victim.start()
+    for client in storm:
+        found = client.read_until(b"Z", timeout=30)
+        assert [kind for kind, _ in found][:2] == [b"R", b"R"] and found[-1] == (b"Z", b"I"), found
+        assert client.value("SELECT 'served'", timeout=30) == "served"
         client.terminate()
 
 

@@ -87,17 +87,18 @@ def test_idle_transaction_timeout(pg, box):
 
 
 def test_transaction_timeout(pg, box):
-    client = box.raw("long_transaction")
-    started = time.monotonic()
-    client.query("BEGIN")
-    client.query("LOCK TABLE turns")
-    has_ended = False
-    while not has_ended and time.monotonic() - started < 6:
-        found, has_ended = client.query_or_end("SELECT pg_sleep(0.1)")
-    assert 0.3 < time.monotonic() - started < 5
-    assert has_ended and codes(found) == ["25P04"], found
-    assert pg.admin("SELECT count(*) FROM turns")
-    client.close()
+    for busy in (False, True):
+        client = box.raw("long_transaction")
+        started = time.monotonic()
+        client.query("BEGIN")
+        client.query("LOCK TABLE turns")
+        if busy:
+            client.send(query("SELECT pg_sleep(0.01)") * 500)  # it counts under way, too
+        fields = first_error(client.read_to_end(timeout=10))
+        assert (fields["V"], fields["C"]) == ("FATAL", "25P04"), fields
+        assert 0.3 < time.monotonic() - started < 5
+        assert pg.admin("SELECT count(*) FROM turns")  # the lock is free
+        client.close()
     quick = box.raw("long_transaction")
     for _ in range(3):
         for sql in ("BEGIN", "SELECT pg_sleep(0.2)", "COMMIT"):

@@ -120,6 +120,7 @@ def test_systemd_readiness(pg, start_box, tmp_path, abstract):
         seen.clear()
         box.reload()
         until("READY=1")
+        assert "RELOADING=1\nMONOTONIC_USEC=" in seen[0], seen
         seen.clear()
         box.send_signal(signal.SIGTERM)
         until("STOPPING=1")
@@ -153,6 +154,35 @@ def test_json_logs(pg, start_box):
     assert about and all({"session", "database"} <= set(line) for line in about), about
     assert any(line.get("user") == 'evil"user\n{}' for line in lines)
     assert_no_secret(box)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_lines_name_session_user_database_and_cause(pg, start_box, log_format):
+    box = start_box(standard_config(pg, {"log": {"format": log_format}}))
+    with pytest.raises(ServerError):
+        box.raw("transaction", password="wrong-Pw-2222")
+    with pytest.raises(ServerError):
+        box.raw("nowhere")
+    client = box.raw("session")
+    pg.admin("SELECT pg_terminate_backend(%s)", [client.backend_key[0]])
+    client.read_to_end()
+    box.stop()
+    lines = box.log_text().splitlines()
+    for database, cause in (
+        ("transaction", "wrong password"),
+        ("nowhere", "does not exist"),
+        ("session", "terminating connection due to administrator command"),
+    ):
+        if log_format == "json":
+            found = [each for each in map(json.loads, lines) if each.get("database") == database]
+            assert len(found) == 1, lines
+            assert found[0]["user"] == "app" and found[0]["session"], found
+            assert cause in found[0]["cause"], found
+        else:
+            found = [line for line in lines if f' database="{database}"' in line]
+            assert len(found) == 1, lines
+            assert re.search(r' session=\d+ user="app" ', found[0]), found
+            assert re.search(rf' cause=".*{cause}.*"', found[0]), found
 
 
 def assert_no_secret(box):
