@@ -40,7 +40,10 @@ def box(pg):
         for name, own in ROUTES.items()
     }
     pg.admin(SCHEMA)
-    with Signalbox(standard_config(pg, routes=routes)) as process:
+    # Some of what pins is for superusers.
+    routes["root_one"] = {**routes["one"], "connection": "root"}
+    root = {"type": "postgres", "host": "127.0.0.1", "port": pg.port, "user": "postgres"}
+    with Signalbox(standard_config(pg, {"connections": {"root": root}}, routes=routes)) as process:
         yield process
 
 

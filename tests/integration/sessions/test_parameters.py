@@ -4,8 +4,10 @@ import random
 
 import pytest
 
-from harness import eventually
-from harness.messages import bind, execute, parse, sync
+from harness import RawClient, eventually
+from harness.messages import bind, execute, parse, sync, text_pair
+from harness.postgres import ROLES
+from harness.signalbox import standard_config
 
 DEFAULT_WORK_MEM = "4MB"
 
@@ -284,6 +286,29 @@ def test_alter_role_settings_reach_new_sessions_of_the_pool(pg, clients):
         eventually(seen, "the role's setting is seen")
     finally:
         pg.admin("ALTER ROLE app IN DATABASE app RESET ALL")
+
+
+def test_a_reloaded_default_is_told(private_pg, start_box):
+    """ParameterStatus comes unasked, with the next statement, as it does without Signalbox."""
+    box = start_box(standard_config(private_pg, routes={"one": {"pool_size": 1}}))
+    direct = RawClient("127.0.0.1", private_pg.port).login("app", "app", ROLES["app"])
+    followers = [direct, box.raw("session"), box.raw("one")]
+    own = box.raw("one", TimeZone="Asia/Tokyo")
+    for client in followers:
+        assert client.value("SHOW TimeZone") == "UTC"
+    private_pg.admin("ALTER SYSTEM SET timezone = 'Europe/Berlin'")
+    private_pg.admin("SELECT pg_reload_conf()")
+    for client in followers:
+
+        def told():
+            found = client.query("SELECT 1")  # noqa: B023
+            return [text_pair(body) for kind, body in found if kind == b"S"]
+
+        assert eventually(told, "it is told") == [("TimeZone", "Europe/Berlin")]
+        assert client.value("SHOW TimeZone") == "Europe/Berlin"
+    assert own.value("SHOW TimeZone") == "Asia/Tokyo"
+    assert kinds(own.query("SELECT 1")) == "TDCZ"
+    direct.terminate()
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])

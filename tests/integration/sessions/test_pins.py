@@ -3,6 +3,7 @@
 import pytest
 
 from harness import eventually
+from harness.messages import query
 from harness.raw_client import notices
 
 
@@ -56,7 +57,7 @@ CAUSES = {
     ),
 }
 
-# What ends every pin (DESIGN: at least by DISCARD ALL).
+# What ends every pin, at the latest.
 ENDINGS = ["unmake", "DISCARD ALL"]
 
 
@@ -111,6 +112,32 @@ def test_a_pin_in_a_rolled_back_transaction(clients, cause):
     client.terminate()
     other = clients("one")
     assert other.value(cause.leaked) == "f"
+
+
+def test_session_authorization_pins(clients):
+    client = clients("root_one")
+    found = client.query("SET SESSION AUTHORIZATION other")
+    assert [(n["C"], n["S"]) for n in notices(found)] == [("00000", "NOTICE")], found
+    assert client.value("SELECT session_user") == "other"
+    other = clients("root_one")
+    other.send(query("SELECT session_user"))
+    other.expect_silence(0.1)  # the only server connection is kept
+    client.query("RESET SESSION AUTHORIZATION")
+    assert b"postgres" in other.read_until(b"Z")[1][1]
+
+
+def test_load_pins_and_nobody_gets_the_server_connection(clients):
+    """What a library has done to a process cannot be undone."""
+    client = clients("root_one")
+    pid = client.value("SELECT pg_backend_pid()")
+    found = client.query("LOAD 'auto_explain'")
+    assert [(n["C"], n["S"]) for n in notices(found)] == [("00000", "NOTICE")], found
+    assert client.value("SHOW auto_explain.log_min_duration") == "-1"
+    assert client.value("SELECT pg_backend_pid()") == pid
+    client.terminate()
+    other = clients("root_one")
+    assert other.value("SELECT pg_backend_pid()") != pid
+    assert other.error("SHOW auto_explain.log_min_duration")["C"] == "42704"
 
 
 def test_one_notice_per_session(clients):
