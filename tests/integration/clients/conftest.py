@@ -1,14 +1,17 @@
 """Every client of this folder talks TLS and SCRAM, verified, and runs in both pool modes."""
 
 import os
+import pathlib
 import subprocess
 
 import pytest
 
 from harness import Signalbox
 from harness.postgres import ROLES
-from harness.signalbox import client_certificates, merge, standard_config
+from harness.signalbox import REPOSITORY, client_certificates, merge, standard_config
 from harness.tools import tool
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="module")
@@ -64,5 +67,30 @@ def run_tool(target):
         if check:
             assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done
+
+    return run
+
+
+@pytest.fixture
+def run_program(run_tool):
+    """run_program(name, *arguments): a program that asserts by itself and says `ok` at the end."""
+
+    def run(name, *arguments, **options):
+        done = run_tool(name, *arguments, **options)
+        assert done.stdout.strip() == "ok", done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def run_node(run_program):
+    """run_node(script): with what scripts/install has put under build/node."""
+
+    def run(script):
+        modules = REPOSITORY / "build/node/node_modules"
+        assert modules.exists(), "package.json is not installed: scripts/install test"
+        # localhost must be 127.0.0.1: node prefers the resolver's order.
+        environment = {"NODE_PATH": str(modules)}
+        run_program("node", "--dns-result-order=ipv4first", HERE / script, environment=environment)
 
     return run

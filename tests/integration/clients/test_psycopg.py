@@ -1,17 +1,12 @@
-"""psycopg 3, psycopg2 and SQLAlchemy."""
+"""psycopg 3: prepared and binary, pipelines, COPY, cursors, two-phase commit, asyncio."""
 
 import asyncio
-import io
 import threading
 
 import psycopg
-import psycopg2
-import psycopg2.extras
 import pytest
-import sqlalchemy as sa
 from psycopg import sql
 from psycopg.rows import dict_row
-from sqlalchemy import orm
 
 from harness import eventually
 
@@ -28,9 +23,6 @@ def connection(target):
         connected.execute("TRUNCATE python_rows")
         connected.commit()
         yield connected
-
-
-# --- psycopg 3
 
 
 def test_psycopg_basics(connection):
@@ -192,143 +184,3 @@ def test_psycopg_async(target):
         await asyncio.gather(*(work(number) for number in range(20)))
 
     asyncio.run(everybody())
-
-
-# --- psycopg2
-
-
-def test_psycopg2(target):
-    connection = psycopg2.connect(target.conninfo)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE python_rows")
-        psycopg2.extras.execute_values(
-            cursor, "INSERT INTO python_rows VALUES %s", [(i, f"n{i}") for i in range(500)]
-        )
-        cursor.execute("SELECT count(*) FROM python_rows WHERE id = ANY(%s)", ([1, 2, 3],))
-        assert cursor.fetchone() == (3,)
-    with connection, connection.cursor(name="server_side") as cursor:
-        cursor.itersize = 40
-        cursor.execute("SELECT id FROM python_rows ORDER BY id")
-        assert [row[0] for row in cursor] == list(range(500))
-    with connection, connection.cursor() as cursor:
-        out = io.StringIO()
-        cursor.copy_expert("COPY (SELECT * FROM python_rows ORDER BY id LIMIT 2) TO STDOUT", out)
-        assert out.getvalue() == "0\tn0\n1\tn1\n"
-        cursor.copy_expert("COPY python_rows FROM STDIN", io.StringIO("1000\tcopied\n"))
-        with pytest.raises(psycopg2.errors.UniqueViolation):
-            cursor.execute("INSERT INTO python_rows VALUES (1, 'twice')")
-        connection.rollback()
-    timer = threading.Timer(0.5, connection.cancel)
-    timer.start()
-    with pytest.raises(psycopg2.errors.QueryCanceled), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(30)")
-    connection.rollback()
-    connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SHOW transaction_isolation")
-        assert cursor.fetchone() == ("repeatable read",)
-    connection.set_client_encoding("LATIN1")
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT %s", ("grün",))
-        assert cursor.fetchone() == ("grün",)
-    connection.close()
-
-
-# --- SQLAlchemy
-
-
-@pytest.fixture
-def engine(target):
-    url = sa.engine.URL.create(
-        "postgresql+psycopg2",
-        target.user,
-        target.password,
-        target.host,
-        target.port,
-        target.database,
-        query={"sslmode": "verify-full", "sslrootcert": target.ca, "hostaddr": "127.0.0.1"},
-    )
-    made = sa.create_engine(url, pool_size=5, pool_pre_ping=True)
-    yield made
-    made.dispose()
-
-
-def test_sqlalchemy(engine, mode):
-    base = orm.declarative_base(metadata=sa.MetaData(schema=f"orm_{mode}"))
-
-    class Author(base):
-        __tablename__ = "author"
-        id = sa.Column(sa.Integer, primary_key=True)
-        name = sa.Column(sa.String(50), nullable=False, unique=True)
-        born = sa.Column(sa.DateTime(timezone=True), server_default=sa.func.now())
-        books = orm.relationship("Book", back_populates="author", cascade="all, delete-orphan")
-
-    class Book(base):
-        __tablename__ = "book"
-        id = sa.Column(sa.Integer, primary_key=True)
-        title = sa.Column(sa.Text, index=True)
-        tags = sa.Column(sa.ARRAY(sa.Text))
-        extra = sa.Column(sa.dialects.postgresql.JSONB)
-        author_id = sa.Column(sa.ForeignKey(Author.id))
-        author = orm.relationship(Author, back_populates="books")
-
-    with engine.begin() as connection:
-        connection.execute(sa.text(f"DROP SCHEMA IF EXISTS orm_{mode} CASCADE"))
-        connection.execute(sa.text(f"CREATE SCHEMA orm_{mode}"))
-    base.metadata.create_all(engine)
-    make_session = orm.sessionmaker(engine)
-    with make_session.begin() as session:
-        for n in range(20):
-            books = [Book(title=f"t{n}-{i}", tags=["a", f"b{i}"], extra={"n": n}) for i in range(5)]
-            session.add(Author(name=f"author {n}", books=books))
-    with make_session() as session:
-        found = session.execute(
-            sa.select(Author.name, sa.func.count(Book.id))
-            .join(Book)
-            .group_by(Author.name)
-            .where(Book.extra["n"].as_integer() >= 18)
-            .order_by(Author.name)
-        ).all()
-        assert [tuple(row) for row in found] == [("author 18", 5), ("author 19", 5)]
-        author = (
-            session.query(Author)
-            .options(orm.selectinload(Author.books))
-            .filter_by(name="author 3")
-            .one()
-        )
-        assert len(author.books) == 5
-        session.delete(author)
-        session.commit()
-        session.add(Author(name="author 4"))
-        with pytest.raises(sa.exc.IntegrityError):
-            session.flush()
-        session.rollback()
-        with session.begin_nested():
-            session.add(Author(name="in a savepoint"))
-        session.commit()
-        assert session.query(Author).count() == 20
-    inspector = sa.inspect(engine)
-    schema = f"orm_{mode}"
-    assert sorted(inspector.get_table_names(schema=schema)) == ["author", "book"]
-    assert [c["name"] for c in inspector.get_columns("book", schema=schema)][:2] == ["id", "title"]
-    assert inspector.get_foreign_keys("book", schema=schema)[0]["referred_table"] == "author"
-    assert inspector.get_unique_constraints("author", schema=schema)
-    assert inspector.get_indexes("book", schema=schema)
-    reflected = sa.MetaData()
-    reflected.reflect(engine, schema=schema)
-    assert f"{schema}.book" in reflected.tables
-    with engine.connect().execution_options(stream_results=True) as connection:
-        rows = connection.execute(sa.select(Book.id))
-        assert sum(1 for _ in rows) == 95
-    base.metadata.drop_all(engine)
-
-
-def test_sqlalchemy_isolation_levels(engine):
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
-    with engine.connect().execution_options(isolation_level="SERIALIZABLE") as connection:
-        assert connection.execute(sa.text("SHOW transaction_isolation")).scalar() == "serializable"
-    with engine.connect() as connection:
-        assert (
-            connection.execute(sa.text("SHOW transaction_isolation")).scalar() == "read committed"
-        )
