@@ -52,6 +52,14 @@ def target(box, mode):
 
 
 @pytest.fixture
+def schema(pg, mode, request):
+    """An empty schema of this client's and mode's own, which belongs to app."""
+    name = f"{request.path.stem.removeprefix('test_')}_{mode}"
+    pg.admin(f"DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name} AUTHORIZATION app")
+    return name
+
+
+@pytest.fixture
 def run_tool(target):
     """run_tool(name, *arguments, input=text) in an environment that leads to Signalbox."""
 

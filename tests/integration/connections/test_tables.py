@@ -8,6 +8,8 @@ import time
 
 import psycopg
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
 
 from boxes import ANYONE, BOSS, HELPER, PLAIN, QUICK_CHECKS, config
 from harness import eventually
@@ -652,12 +654,10 @@ def test_an_error_inside_a_transaction(reader, ask):
     assert rows(reader.query(f"SELECT name {MAIN}")) == [("main",)]
 
 
-# --- models
+# --- models (Django's are in ../clients/django_site)
 
 
 def test_sqlalchemy_models(box, make):
-    sa = pytest.importorskip("sqlalchemy")
-    orm = pytest.importorskip("sqlalchemy.orm")
     base = orm.declarative_base()
 
     class Connection(base):
@@ -703,67 +703,6 @@ def test_sqlalchemy_models(box, make):
         assert refusal.value.orig.pgcode == "42501"
         session.rollback()
     engine.dispose()
-
-
-def test_django_models(box, make):
-    django = pytest.importorskip("django")
-    from django.conf import settings
-    from django.db import connections, models, transaction, utils
-
-    settings.configure(
-        DATABASES={
-            "default": {
-                "ENGINE": "django.db.backends.postgresql",
-                "HOST": "127.0.0.1",
-                "PORT": box.port,
-                "NAME": "transaction",
-                "USER": BOSS,
-                "PASSWORD": ROLES[BOSS],
-                # As Django asks for behind a pooler in transaction mode.
-                "DISABLE_SERVER_SIDE_CURSORS": True,
-            }
-        },
-        USE_TZ=True,
-        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    )
-    django.setup()
-
-    class Connection(models.Model):
-        id = models.TextField(primary_key=True)
-        name = models.TextField()
-        type = models.TextField()
-        generation = models.BigIntegerField()
-        created_at = models.DateTimeField()
-
-        class Meta:
-            app_label = "signalbox"
-            managed = False
-            db_table = '"mz_catalog"."mz_connections"'
-
-    class Status(models.Model):
-        connection = models.OneToOneField(
-            Connection, models.DO_NOTHING, primary_key=True, db_column="id"
-        )
-        status = models.TextField()
-
-        class Meta:
-            app_label = "signalbox"
-            managed = False
-            db_table = '"mz_internal"."mz_connection_statuses"'
-
-    name = make()
-    try:
-        main = Connection.objects.get(name="main")
-        assert main.type == "postgres" and main.created_at.tzinfo is not None
-        assert Connection.objects.filter(name__in=["main", name]).count() == 2
-        found = Status.objects.select_related("connection").get(connection__name="main")
-        assert (found.status, found.connection.name) == ("available", "main")
-        assert "main" in [row.name for row in Connection.objects.order_by("name").iterator()]
-        with pytest.raises(utils.ProgrammingError), transaction.atomic():
-            Connection.objects.filter(name="main").update(name="other")
-        assert Connection.objects.exclude(generation__lt=1).exists()
-    finally:
-        connections.close_all()
 
 
 # --- many rows
