@@ -71,6 +71,7 @@ def run_tool(target):
             text=True,
             timeout=timeout,
             env={**target.environment, **(environment or {})},
+            cwd=HERE,
         )
         if check:
             assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
@@ -99,6 +100,6 @@ def run_node(run_program):
         assert modules.exists(), "package.json is not installed: scripts/install test"
         # localhost must be 127.0.0.1: node prefers the resolver's order.
         environment = {"NODE_PATH": str(modules)}
-        run_program("node", "--dns-result-order=ipv4first", HERE / script, environment=environment)
+        run_program("node", "--dns-result-order=ipv4first", script, environment=environment)
 
     return run

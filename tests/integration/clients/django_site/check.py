@@ -130,7 +130,8 @@ def rows():
         shelf=shelf,
     )
     found = Book.objects.get(pk=book.pk)
-    assert found.words == ["a", "b,c", 'd"e', "ü"] and found.extra["deep"]["list"] == [1, None, "x"]
+    assert found.words == ["a", "b,c", 'd"e', "ü"]
+    assert found.extra["deep"]["list"] == [1, None, "x"]
     assert found.lent == lent and bytes(found.cover) == bytes(range(256))
     assert (found.price, found.shelf) == (decimal.Decimal("12.30"), shelf)
     assert abs(found.added - django.utils.timezone.now()) < datetime.timedelta(minutes=1)
@@ -303,10 +304,12 @@ def driver():
     """What is reached through Django's cursor: COPY, notices, a cancel."""
     with connection.cursor() as cursor:
         out = io.StringIO()
-        cursor.copy_expert("COPY (SELECT name FROM library_author ORDER BY 1 LIMIT 2) TO STDOUT", out)
+        names = "SELECT name FROM library_author ORDER BY 1 LIMIT 2"
+        cursor.copy_expert(f"COPY ({names}) TO STDOUT", out)
         assert out.getvalue() == "a000\na001\n"
         cursor.copy_expert("COPY library_tag FROM STDIN", io.StringIO("copied\n"))
-        cursor.executemany("INSERT INTO library_tag VALUES (%s)", [(f"many-{n}",) for n in range(9)])
+        words = [(f"many-{n}",) for n in range(9)]
+        cursor.executemany("INSERT INTO library_tag VALUES (%s)", words)
         cursor.execute("SELECT 1; SELECT 2")
         assert cursor.fetchall() == [(2,)]
         cursor.callproc("upper", ["called"])

@@ -1,4 +1,4 @@
-"""Settings of the site: connection data by the libpq environment, tables in the schema DJANGO_SCHEMA."""
+"""Settings of the site: connection data by libpq's environment, tables in DJANGO_SCHEMA."""
 
 import os
 

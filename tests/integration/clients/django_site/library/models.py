@@ -1,4 +1,4 @@
-"""Models with what Django has for PostgreSQL: arrays, JSON, ranges, indexes and constraints of its own."""
+"""Models with what Django has for PostgreSQL: arrays, JSON, ranges, indexes, constraints."""
 
 from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField, DateTimeRangeField
