@@ -93,13 +93,40 @@ def run_program(run_tool):
 
 @pytest.fixture
 def run_node(run_program):
-    """run_node(script): with what scripts/install has put under build/node."""
+    """run_node(script, **environment): with what scripts/install has put under build/node."""
 
-    def run(script):
+    def run(script, **environment):
         modules = REPOSITORY / "build/node/node_modules"
         assert modules.exists(), "package.json is not installed: scripts/install test"
         # localhost must be 127.0.0.1: node prefers the resolver's order.
-        environment = {"NODE_PATH": str(modules)}
+        environment["NODE_PATH"] = str(modules)
         run_program("node", "--dns-result-order=ipv4first", script, environment=environment)
+
+    return run
+
+
+@pytest.fixture
+def run_go(run_program, schema):
+    """run_go(name): builds and runs a command of the module go/, offline."""
+
+    def run(name):
+        program = REPOSITORY / "build/go" / name
+        settings = {
+            **os.environ,
+            "GOMODCACHE": str(REPOSITORY / "build/go/modules"),
+            "GOFLAGS": "-mod=readonly",
+            "GOPROXY": "off",
+            "GOTOOLCHAIN": "local",
+        }
+        built = subprocess.run(
+            [tool("go"), "build", "-o", program, f"./{name}"],
+            cwd=HERE / "go",
+            env=settings,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        assert built.returncode == 0, built.stderr[-4000:]
+        run_program(program, environment={"SCHEMA": schema})
 
     return run
