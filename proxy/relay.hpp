@@ -514,10 +514,13 @@ private:
         const parser::text_traits& traits,
         outbox& to_server
     );
-    std::uint32_t ensure_prepared(const rewrite::statement_ptr& statement, outbox& to_server);
+    std::uint32_t ensure_prepared(
+        const rewrite::statement_ptr& statement, std::uint64_t ddl, outbox& to_server
+    );
     std::uint32_t prepare_anew(
         const rewrite::statement_ptr& statement, outbox& to_server, reply action
     );
+    void note_unnamed();
     void ensure_unnamed(outbox& to_server);
     [[nodiscard]] bool must_wait_for_name(std::string_view name, bool is_used) const;
     std::string server_name_for(std::string_view client_name, outbox& to_server, bool& known);
@@ -579,11 +582,13 @@ private:
     bool barrier_ = false;  // all names may be gone: what follows waits until that is known
     bool barrier_at_sync_ = false;
     bool named_in_batch_ = false;
-    bool sql_prepared_ = false;       // PREPARE has been seen on this server connection
-    std::uint64_t batch_serial_ = 1;  // of extended batches, over all server connections
+    bool sql_prepared_ = false;           // PREPARE has been seen on this server connection
+    std::uint64_t batch_serial_ = 1;      // of extended batches, over all server connections
+    std::uint64_t unnamed_noted_in_ = 0;  // the batch that knows what the unnamed statement does
     bool suspect_ =
         false;  // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
+    bool default_parsed_ = false;    // SET … TO DEFAULT has been parsed: any SET may be that one
     bool hidden_ = false;            // see may_hide_state()
     bool unnamed_hidden_ = false;    // the unnamed statement may make such state
     bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded

@@ -64,6 +64,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         if (p && parser::quick_scan(p->text)) {
             const auto traits = parser::scan_text(p->text);
             note_traits(traits);
+            default_parsed_ = default_parsed_ || traits.assigns_default;
             barrier_at_sync_ = barrier_at_sync_ || is_barrier(traits);
         }
         server_->requests.push(request::parse);
@@ -84,6 +85,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         return taken::stop;
     }
     note_traits(traits);
+    default_parsed_ = default_parsed_ || traits.assigns_default;
     barrier_at_sync_ = barrier_at_sync_ || is_barrier(traits);
     if (!statement) {
         parse_unnamed(m, *p, traits, to_server);
@@ -92,7 +94,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
     open_batch_ = true;
     if (const auto present = rare().names.find(p->name)) {
         // The name is taken: the server says so when it gets the same name again.
-        const auto number = ensure_prepared(present, to_server);
+        const auto number = ensure_prepared(present, rare().names.ddl_at_parse(p->name), to_server);
         auto& entry = server_->requests.push(request::parse);
         entry.detail = std::make_unique<ledger_detail>();
         entry.detail->client_name = p->name;
@@ -100,7 +102,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         drop(m);
         return taken::all;
     }
-    rare().names.prepare(p->name, statement, server_->batch);
+    rare().names.prepare(p->name, statement, server_->batch, env_.statements.registry().ddl_seen());
     auto* const slot = server_->statements.find(statement->id);
     if (slot != nullptr && slot->confirmed && !slot->stale && server_->status != 'E' &&
         slot->ddl == env_.statements.registry().ddl_seen() && server_->requests.batches() == 0) {
@@ -135,7 +137,9 @@ void relay::parse_unnamed(
     if (named) {
         // DEALLOCATE in the extended protocol: the statement has another name there, and the tag is
         // then the real one.
-        const auto number = ensure_prepared(named, to_server);
+        const auto number = ensure_prepared(
+            named, rare_->names.ddl_at_parse(traits.deallocated.front()), to_server
+        );
         auto& entry = server_->requests.push(request::parse);
         entry.detail = std::make_unique<ledger_detail>();
         entry.detail->client_name = traits.deallocated.front();
@@ -164,12 +168,28 @@ void relay::parse_unnamed(
     }
     unnamed_hidden_ = settings_.watch && may_make_state(p.text);
     unnamed_sticks_ = false;
+    unnamed_noted_in_ = batch_serial_;
     unnamed_token_ = env_.next_unnamed;
     env_.next_unnamed += env_.unnamed_step;
     server_->unnamed = unnamed_token_;
     r.unnamed_tail.assign(p.tail);
     server_->requests.push(request::parse).unnamed = unnamed_token_;
     pass(m, to_server);
+}
+
+/// What a batch runs counts, and not what it parses: a client that describes a statement before it
+/// binds it (lib/pq, always) does so in two batches.
+void relay::note_unnamed() {
+    if (unnamed_noted_in_ == batch_serial_ || !rare_) {
+        return;
+    }
+    unnamed_noted_in_ = batch_serial_;
+    const std::string_view tail{rare_->unnamed_tail};
+    const auto text = tail.substr(0, tail.find('\0'));
+    note_block_end(text);
+    const auto traits = parser::scan_text(text);
+    note_traits(traits);
+    barrier_at_sync_ = barrier_at_sync_ || is_barrier(traits);
 }
 
 /// The unnamed statement of this client, and of nobody else, is the one on the server connection.
@@ -188,10 +208,15 @@ void relay::ensure_unnamed(outbox& to_server) {
     server_->unnamed = unnamed_token_;
 }
 
-std::uint32_t relay::ensure_prepared(const rewrite::statement_ptr& statement, outbox& to_server) {
+/// `ddl`: what had been seen when the client's own Parse came. A plan from before that may have
+/// other columns than the client was told: a private connection would not know it.
+std::uint32_t relay::ensure_prepared(
+    const rewrite::statement_ptr& statement, std::uint64_t ddl, outbox& to_server
+) {
     auto* const slot = server_->statements.find(statement->id);
     // A Parse that went out in an earlier batch and has no answer yet may have been skipped there.
-    if (slot != nullptr && !slot->stale && (slot->confirmed || slot->batch == server_->batch)) {
+    if (slot != nullptr && !slot->stale && slot->ddl >= ddl &&
+        (slot->confirmed || slot->batch == server_->batch)) {
         slot->used = server_->batch;
         return slot->number;
     }
@@ -251,10 +276,13 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
         note_hidden(*statement);
         begun_ = begun_ || statement->traits.opens_block;
         note_block_end(statement->tail);
+        barrier_at_sync_ = barrier_at_sync_ || is_barrier(statement->traits);
         if (statement->traits.needs_inspection) {
             suspect_ = true;
         }
-        return rewrite::server_statement_name(ensure_prepared(statement, to_server));
+        return rewrite::server_statement_name(
+            ensure_prepared(statement, rare_->names.ddl_at_parse(client_name), to_server)
+        );
     }
     // A pinned session may have made the statement with SQL's PREPARE. Nobody's server-side name
     // can be reached.
@@ -294,6 +322,7 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     open_batch_ = true;
     if (names->statement.empty()) {
         hidden_ = hidden_ || unnamed_hidden_;
+        note_unnamed();
         ensure_unnamed(to_server);
         server_->requests.push(request::bind);
         pass(m, to_server);

@@ -403,6 +403,7 @@ void relay::on_tag(std::string_view tag) {
     switch (tag.empty() ? '\0' : tag[0]) {
         case 'S':
             if (tag == "SET") {
+                reset_seen_ = reset_seen_ || default_parsed_;
                 const auto* const d =
                     s.requests.empty() ? nullptr : s.requests.front().detail.get();
                 suspect_ = suspect_ || d == nullptr || !d->only_local_set;

@@ -97,8 +97,13 @@ statement_ptr client_statements::statement_of(std::uint64_t statement_id) const 
     return nullptr;
 }
 
+std::uint64_t client_statements::ddl_at_parse(std::string_view name) const {
+    const auto it = names_.find(name);
+    return it == names_.end() ? 0 : it->second.ddl;
+}
+
 void client_statements::prepare(
-    std::string_view name, statement_ptr statement, std::uint64_t batch
+    std::string_view name, statement_ptr statement, std::uint64_t batch, std::uint64_t ddl
 ) {
     const auto it = names_.find(name);
     if (it != names_.end()) {
@@ -106,8 +111,11 @@ void client_statements::prepare(
         it->second.changed_in = batch;
         it->second.first_use = 0;
         it->second.answered_here = false;
+        it->second.ddl = ddl;
     } else {
-        names_.emplace(std::string{name}, entry{std::move(statement), nullptr, batch, 0, false});
+        names_.emplace(
+            std::string{name}, entry{std::move(statement), nullptr, batch, 0, false, ddl}
+        );
     }
 }
 

@@ -104,8 +104,13 @@ public:
     void answered_here(std::string_view name);
     void used(std::string_view name, std::uint64_t batch);
 
+    /// statement_registry::ddl_seen() when the client's own Parse came; 0: no such name.
+    std::uint64_t ddl_at_parse(std::string_view name) const;
+
     /// Parse and Close as they are sent, in `batch` …
-    void prepare(std::string_view name, statement_ptr statement, std::uint64_t batch);
+    void prepare(
+        std::string_view name, statement_ptr statement, std::uint64_t batch, std::uint64_t ddl
+    );
     void close(std::string_view name, std::uint64_t batch);
     /// … and as the server has answered them.
     void confirm_prepare(std::string_view name, const statement_ptr& statement);
@@ -124,6 +129,7 @@ private:
         std::uint64_t changed_in = 0;
         std::uint64_t first_use = 0;  // 0 = not yet
         bool answered_here = false;
+        std::uint64_t ddl = 0;  // statement_registry::ddl_seen() when the Parse came
     };
 
     void drop_if_empty(std::string_view name);

@@ -94,6 +94,39 @@ def test_the_unnamed_statement_follows_too(clients, elsewhere):
         blocker.query("BEGIN")
 
 
+@pytest.mark.parametrize("name", ["", "named"])
+def test_described_in_one_batch_and_run_in_the_next(clients, name):
+    """lib/pq describes every statement before it binds it: what the second batch leaves is state,
+    too. The advisory lock of a migration was left behind on a connection for everybody."""
+
+    def run_later(client, sql, *arguments):
+        found = run(client, parse(sql, name) + describe_statement(name))
+        assert [kind for kind, _ in found][:2] == [b"1", b"t"], found
+        found = run(client, bind(arguments, statement=name) + execute())
+        run(client, close_statement(name))
+        return values(found)
+
+    client, other = clients("one"), clients("one", application_name="other's")
+    assert run_later(client, "SELECT set_config('work_mem', $1, false)", "7MB") == ["7MB"]
+    assert other.value("SHOW work_mem") == "4MB"
+    assert run_later(client, "SHOW work_mem") == ["7MB"]
+    assert run_later(client, "SET work_mem TO DEFAULT") == []
+    assert run_later(client, "SHOW work_mem") == ["4MB"]
+    assert run_later(other, "SET application_name TO DEFAULT") == []
+    assert run_later(other, "SHOW application_name") == ["other's"]
+    clients_of_two = clients("two"), clients("two")
+    run_later(clients_of_two[0], "SELECT pg_advisory_lock($1)", 717171)
+    here = run_later(clients_of_two[0], "SELECT pg_backend_pid()")
+    assert run_later(clients_of_two[1], "SELECT pg_try_advisory_lock($1)", 717171) == ["f"]
+    assert run_later(clients_of_two[0], "SELECT pg_backend_pid()") == here
+    assert run_later(clients_of_two[0], "SELECT pg_advisory_unlock($1)", 717171) == ["t"]
+    run_later(clients_of_two[0], "BEGIN")
+    run_later(clients_of_two[0], "SET LOCAL work_mem = '9MB'")
+    assert run_later(clients_of_two[0], "SHOW work_mem") == ["9MB"]
+    run_later(clients_of_two[0], "COMMIT")
+    assert run_later(clients_of_two[1], "SELECT pg_try_advisory_lock($1)", 717171) == ["t"]
+
+
 def test_pipelined_prepare_and_use(clients):
     sessions = [clients("one") for _ in range(3)]
     for client in sessions:
@@ -293,6 +326,38 @@ def test_ddl_and_then_another_server_connection(clients, elsewhere):
         wrong = run(client, bind(statement="t", result_formats=[1, 1, 1]) + execute())
         assert first_error(wrong)["C"] == "08P01"
         assert call(client, "t") == ["1"]
+    client.query("DROP TABLE changing")
+
+
+def test_prepared_after_ddl_and_used_elsewhere(clients, elsewhere):
+    """The plan of another server connection is from before the client's own Parse: asyncpg, which
+    describes in one batch and uses in the next, got the error again after it had prepared anew."""
+    client = clients("two")
+
+    def hold_its_connection():
+        here = client.value("SELECT pg_backend_pid()")
+        blockers = {}
+        for blocker in (clients("two"), clients("two")):
+            blocker.query("BEGIN")
+            blockers[blocker.value("SELECT pg_backend_pid()")] = blocker
+        held = blockers.pop(here)
+        for blocker in blockers.values():
+            blocker.query("COMMIT")
+        return held
+
+    client.query("DROP TABLE IF EXISTS changing; CREATE TABLE changing AS SELECT 1 AS a, 2 AS b")
+    prepare(client, "old", "SELECT * FROM changing")
+    assert call(client, "old") == ["1"]
+    held = hold_its_connection()
+    assert call(client, "old") == ["1"]
+    held.query("COMMIT")
+    client.query("ALTER TABLE changing DROP COLUMN a")
+    run(client, close_statement("old"))
+    described = parse("SELECT * FROM changing", "new") + describe_statement("new")
+    assert [kind for kind, _ in run(client, described)] == [b"1", b"t", b"T", b"Z"]
+    held = hold_its_connection()
+    assert call(client, "new") == ["2"]
+    held.query("COMMIT")
     client.query("DROP TABLE changing")
 
 

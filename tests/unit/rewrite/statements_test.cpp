@@ -99,8 +99,10 @@ TEST_CASE("a client's name is visible at once and confirmed later", "[rewrite][s
     const auto a = registry.intern("a", tail("a"));
     client_statements names;
     CHECK(names.find("s") == nullptr);
-    names.prepare("s", a, 1);
+    CHECK(names.ddl_at_parse("s") == 0);
+    names.prepare("s", a, 1, 7);
     CHECK(names.find("s") == a);
+    CHECK(names.ddl_at_parse("s") == 7);
     SECTION("rolled back, it is gone") {
         names.roll_back("s");
         CHECK(names.find("s") == nullptr);
@@ -118,7 +120,7 @@ TEST_CASE("a name that is closed comes back when the Close was not done", "[rewr
     const auto a = registry.intern("a", tail("a"));
     const auto b = registry.intern("b", tail("b"));
     client_statements names;
-    names.prepare("s", a, 1);
+    names.prepare("s", a, 1, 0);
     names.confirm_prepare("s", a);
     names.close("s", 1);
     CHECK(names.find("s") == nullptr);
@@ -132,13 +134,13 @@ TEST_CASE("a name that is closed comes back when the Close was not done", "[rewr
         CHECK(names.empty());
     }
     SECTION("prepared anew before the answer, and all of it rolled back") {
-        names.prepare("s", b, 1);
+        names.prepare("s", b, 1, 0);
         CHECK(names.find("s") == b);
         names.roll_back("s");
         CHECK(names.find("s") == a);
     }
     SECTION("prepared anew: the Close is confirmed, the Parse fails") {
-        names.prepare("s", b, 1);
+        names.prepare("s", b, 1, 0);
         names.confirm_close("s");
         CHECK(names.find("s") == b);
         names.roll_back("s");
@@ -152,7 +154,7 @@ TEST_CASE("a name is settled once the server has answered", "[rewrite][statement
     const auto a = registry.intern("a", tail("a"));
     client_statements names;
     CHECK_FALSE(names.is_unsettled("s", 1));
-    names.prepare("s", a, 1);
+    names.prepare("s", a, 1, 0);
     CHECK_FALSE(names.is_unsettled("s", 1));  // the same batch: it fails as a whole
     CHECK(names.is_unsettled("s", 2));
     CHECK_FALSE(names.is_unsettled("t", 2));
@@ -175,7 +177,7 @@ TEST_CASE("a statement is found by its number and by its names", "[rewrite][stat
     statement_registry registry;
     const auto a = registry.intern("a", tail("a"));
     client_statements names;
-    names.prepare("s", a, 1);
+    names.prepare("s", a, 1, 0);
     CHECK(names.name_of(a->id) == "s");
     CHECK(names.name_of(a->id + 1).empty());
     names.close("s", 1);
