@@ -79,6 +79,19 @@ std::optional<query> parsed_query(const std::string& sql) {
     return query_in_tree({found->parse_tree.data, found->parse_tree.len});
 }
 
+std::optional<explained> parsed_explained(const std::string& sql) {
+    const tree_result found{pg_query_parse_protobuf(sql.c_str())};
+    if (found->error != nullptr) {
+        return std::nullopt;
+    }
+    const std::string_view tree{found->parse_tree.data, found->parse_tree.len};
+    auto relations = all_relations_in_tree(tree);
+    if (!relations) {
+        return std::nullopt;
+    }
+    return explained{.relations = std::move(*relations), .select = query_in_tree(tree)};
+}
+
 std::optional<std::string> parsed_canonical_form(const std::string& sql) {
     const tree_result found{pg_query_parse_protobuf(sql.c_str())};
     if (found->error != nullptr) {

@@ -5,6 +5,7 @@
 // before these functions return.
 #pragma once
 
+#include "parser/explain.hpp"
 #include "parser/query.hpp"
 #include "parser/relation_names.hpp"
 
@@ -36,6 +37,9 @@ std::optional<relation_names> parsed_relation_names(
 
 /// What parse_query() gives. No value: the text does not parse, or is no SELECT.
 std::optional<query> parsed_query(const std::string& sql);
+
+/// What parse_explained() gives. No value: the text does not parse, or is not one statement.
+std::optional<explained> parsed_explained(const std::string& sql);
 
 /// What canonical_form() gives. No value: the text does not parse.
 std::optional<std::string> parsed_canonical_form(const std::string& sql);

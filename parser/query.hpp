@@ -1,9 +1,10 @@
 // A SELECT as values: what stands in it, and where its columns come from.
 //
 // Meant for the text that a server writes itself (pg_get_viewdef, pg_get_indexdef): relations are
-// schema-qualified, operators stand for their syntax (LIKE is `~~`), and casts are written out.
-// What this tree has no name for is `other`, with everything below it: a walk over all arguments
-// misses no expression.
+// schema-qualified, operators stand for their syntax (LIKE is `~~`), and casts are written out. Of
+// a client's own text LIKE, ILIKE and IN are read as the server would write them. What this tree
+// has no name for is `other`, with everything below it: a walk over all arguments misses no
+// expression.
 //
 //   select   one level: FROM, its conditions, what it gives. Levels are numbered as they open;
 //   level

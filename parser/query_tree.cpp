@@ -457,6 +457,8 @@ private:
         found.name = names.empty() ? "" : names.back();
         switch (field_of(m, "kind").number) {
             case PG_QUERY__A__EXPR__KIND__AEXPR_OP:
+            case PG_QUERY__A__EXPR__KIND__AEXPR_LIKE:
+            case PG_QUERY__A__EXPR__KIND__AEXPR_ILIKE:
                 found.kind = expression_kind::operation;
                 found.qualifier = names.size() > 1 ? names.front() : "";
                 break;
@@ -466,6 +468,8 @@ private:
             case PG_QUERY__A__EXPR__KIND__AEXPR_OP_ALL:
                 found.kind = expression_kind::all;
                 break;
+            case PG_QUERY__A__EXPR__KIND__AEXPR_IN:
+                return read_list(m, at, found.name);
             default:
                 return read_children(m, at, "name");
         }
@@ -474,6 +478,20 @@ private:
                 found.arguments.push_back(read(operand, at));
             }
         }
+        return found;
+    }
+
+    /// IN (…) as the server writes it: = ANY (ARRAY[…]), or <> ALL.
+    expression read_list(const tree_message& m, std::size_t at, const std::string& name) {
+        expression found;
+        found.kind = name == "<>" ? expression_kind::all : expression_kind::any;
+        found.name = name;
+        found.arguments.push_back(read(node_child(m, "lexpr"), at));
+        expression list;
+        list.kind = expression_kind::array;
+        found.arguments.push_back(
+            read_all(nodes_of(node_child(m, "rexpr"), "items"), at, std::move(list))
+        );
         return found;
     }
 

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <set>
+#include <tuple>
 #include <utility>
 
 namespace signalbox::parser {
@@ -349,6 +351,43 @@ private:
 
 relation_names relations_in_tree(std::string_view tree, const relation_predicate& is_wanted) {
     return tree_walk{is_wanted}.walk(tree);
+}
+
+std::optional<std::vector<relation_name>> all_relations_in_tree(std::string_view tree) {
+    std::vector<relation_name> found;
+    std::set<std::string_view> ctes;
+    std::size_t statements = 0;
+    std::vector<tree_message> open{{&pg_query__parse_result__descriptor, tree}};
+    while (!open.empty()) {
+        const auto m = open.back();
+        open.pop_back();
+        statements += m.is(pg_query__raw_stmt__descriptor) ? 1 : 0;
+        if (m.is(pg_query__range_var__descriptor)) {
+            found.push_back(
+                {std::string{field_of(m, "schemaname").bytes},
+                 std::string{field_of(m, "relname").bytes}}
+            );
+        } else if (m.is(pg_query__common_table_expr__descriptor)) {
+            ctes.insert(field_of(m, "ctename").bytes);
+        }
+        for (tree_reader in{m}; !in.at_end();) {
+            if (const auto f = in.next(); f.is_message()) {
+                open.push_back({f.type(), f.bytes});
+            }
+        }
+    }
+    if (statements != 1) {
+        return std::nullopt;
+    }
+    std::erase_if(found, [&](const relation_name& each) {
+        return each.schema.empty() && ctes.contains(each.name);
+    });
+    const auto by_name = [](const relation_name& a, const relation_name& b) {
+        return std::tie(a.schema, a.name) < std::tie(b.schema, b.name);
+    };
+    std::sort(found.begin(), found.end(), by_name);
+    found.erase(std::unique(found.begin(), found.end()), found.end());
+    return found;
 }
 
 }  // namespace signalbox::parser

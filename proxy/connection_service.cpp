@@ -375,6 +375,25 @@ void connection_service::examine(
     submit_examination(connection, database, false, std::move(done));
 }
 
+std::vector<std::string> connection_service::section(
+    const catalog::explained_statement& what,
+    const catalog::plan_lines& plan,
+    const std::string& connection,
+    const std::string& database,
+    const client_identity& who
+) const {
+    const auto connections = snapshot();
+    const auto* const entry = connections->find(connection);
+    return catalog::notices_section(
+        what,
+        plan,
+        *notices_->snapshot(),
+        {.connection_id = entry != nullptr ? std::string_view{entry->stored.id} : "",
+         .database = database},
+        reader_of(who)
+    );
+}
+
 /// Who created something waits for its examination, and must not wait for the store.
 void connection_service::keep_ways() {
     const auto known = snapshot();

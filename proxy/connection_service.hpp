@@ -5,8 +5,8 @@
 //                                                        |
 //   workers <------------- a new runtime ----------------+
 //
-// Executor  carry_out(), answer(), describe(), on_outcome(), describe_status(), rows(): any thread.
-//           Everything else runs on the catalog's thread, which may block.
+// Executor  carry_out(), answer(), describe(), on_outcome(), describe_status(), rows(), section():
+//           any thread. Everything else runs on the catalog's thread, which may block.
 #pragma once
 
 #include "backend/prober.hpp"
@@ -76,6 +76,14 @@ public:
         const std::string& database,
         std::function<void(std::vector<wire::report>)> done
     ) override;
+
+    [[nodiscard]] std::vector<std::string> section(
+        const catalog::explained_statement& what,
+        const catalog::plan_lines& plan,
+        const std::string& connection,
+        const std::string& database,
+        const client_identity& who
+    ) const override;
 
     [[nodiscard]] catalog::snapshot_ptr snapshot() const { return catalog_->snapshot(); }
 

@@ -1,6 +1,8 @@
 // Who looks for notices, as the workers see it.
 #pragma once
 
+#include "catalog/notices/explained.hpp"
+#include "proxy/commands.hpp"
 #include "wire/error_response.hpp"
 
 #include <functional>
@@ -20,6 +22,16 @@ public:
         const std::string& database,
         std::function<void(std::vector<wire::report>)> done
     ) = 0;
+
+    /// The lines behind this plan for this client, as UTF-8; none: there is nothing to say. Any
+    /// thread; does not block.
+    [[nodiscard]] virtual std::vector<std::string> section(
+        const catalog::explained_statement& what,
+        const catalog::plan_lines& plan,
+        const std::string& connection,
+        const std::string& database,
+        const client_identity& who
+    ) const = 0;
 };
 
 }  // namespace signalbox::proxy

@@ -6,6 +6,7 @@
 // server has confirmed the entry it hangs on.
 #pragma once
 
+#include "catalog/notices/explained.hpp"
 #include "proxy/relation_source.hpp"
 #include "rewrite/statements.hpp"
 
@@ -60,6 +61,19 @@ struct named_relations {
     sent_text_ptr sent;  // null: it reads none
 };
 
+using explained_ptr = std::shared_ptr<const catalog::explained_statement>;
+
+/// A step on the way to the notices behind a plan: see relay_explain.cpp.
+struct explain_step {
+    /// Of a Query: its EXPLAINs in their order; of a Parse: what it makes. Null: nothing is added.
+    std::vector<explained_ptr> texts;
+    std::string statement;      // the client's name, of Parse, Bind and Close
+    std::string portal;         // of Bind and Execute
+    bool has_limit = false;     // Execute
+    std::size_t completed = 0;  // of a Query's texts
+    catalog::plan_lines lines;  // of the plan that is coming
+};
+
 /// What a rarer entry remembers.
 struct ledger_detail {
     std::string client_name;                 // of the prepared statement
@@ -71,6 +85,7 @@ struct ledger_detail {
     std::optional<named_relations> renamed;  // by a Parse or a Close: see relay_relations.cpp
     sent_text_ptr sent;  // what was sent in the stead of the client's text, where that was changed
     std::string error;   // an ErrorResponse, whole, that takes the place of the server's
+    std::unique_ptr<explain_step> explains;
 };
 
 struct ledger_entry {

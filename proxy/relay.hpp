@@ -26,6 +26,7 @@
 #include "parser/statements.hpp"
 #include "proxy/commands.hpp"
 #include "proxy/config.hpp"
+#include "proxy/examinations.hpp"
 #include "proxy/ledger.hpp"
 #include "proxy/outbox.hpp"
 #include "proxy/unit_run.hpp"
@@ -53,8 +54,9 @@ struct relay_environment {
 
     rewrite::statement_cache statements;
     rewrite::parameter_pool parameters;
-    command_handler* commands = nullptr;   // who carries out what is addressed to Signalbox
-    relation_source* relations = nullptr;  // null: none are provided
+    command_handler* commands = nullptr;    // who carries out what is addressed to Signalbox
+    relation_source* relations = nullptr;   // null: none are provided
+    const examinations* notices = nullptr;  // null: nothing is added to a plan
     std::uint64_t next_unnamed = 1;
     std::uint64_t unnamed_step = 1;  // the number of workers: tokens are unique among them
 };
@@ -106,7 +108,10 @@ struct relay_settings {
     std::shared_ptr<parser::verdict_cache> verdicts;       // of the worker, for these rules
     std::shared_ptr<state_watch> watch;  // null: statements show all state that they make
     client_identity who;
-    bool examines = false;  // what is created is looked at for notices
+    bool examines = false;  // what is created is looked at for notices …
+    // … of this database. The connection's name, and the database's on its server.
+    std::string connection;
+    std::string database;
 };
 
 class relay {
@@ -361,6 +366,13 @@ private:
         bool is_quiet = false;  // session mode: the client does not want to hear NOTICEs
     };
 
+    /// Prepared EXPLAINs and their portals, by name. Null: sent and not confirmed, or gone; a name
+    /// that is not here is none's.
+    struct explain_state {
+        std::map<std::string, explained_ptr, std::less<>> statements;
+        std::map<std::string, explained_ptr, std::less<>> portals;
+    };
+
     /// What has gone wrong; most sessions end without any.
     struct trouble {
         wire::report fatal;
@@ -437,7 +449,8 @@ private:
     void forget_rpc(std::string_view name);
 
     // What is created is examined: relay_examinations.cpp.
-    void note_made(std::string_view sql);
+    bool note_made(std::string_view sql);
+    [[nodiscard]] bool wants_notices() const;
     void note_least_messages(std::string_view second, parser::lexer& rest);
     bool hold_completion(std::string_view whole, std::string_view tag);
     void release_completion(outbox& to_client);
@@ -447,6 +460,17 @@ private:
     [[nodiscard]] bool has_held_completion() const noexcept {
         return examination_ && !examination_->completion.empty();
     }
+
+    // Notices behind a plan: relay_explain.cpp.
+    [[nodiscard]] explained_ptr examine_explained(std::string_view statement) const;
+    std::unique_ptr<explain_step> find_explains(std::string_view sql, bool is_first, bool is_alone);
+    taken on_parse_explained(const client_view& m, outbox& to_server, outbox& to_client);
+    taken on_bind_explained(const client_view& m, outbox& to_server);
+    taken on_close_explained(const client_view& m, outbox& to_server, outbox& to_client);
+    void note_execute(const client_view& m, ledger_entry& entry) const;
+    void explain_settled(request kind, ledger_detail& of);
+    void add_notices(std::string_view tag, explain_step& step, outbox& to_client);
+    void tidy_explains(char status);
 
     // Relations that Signalbox provides: relay_relations.cpp.
     struct replaced {
@@ -602,8 +626,9 @@ private:
     commit_count commits_;         // of the batch whose replies are coming
     bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
     std::unique_ptr<examination_state> examination_;
-    bool makes_matview_ = false;  // CREATE MATERIALIZED VIEW has been sent
-    bool is_examined_ = false;    // the batch under way has changed what notices are about
+    std::unique_ptr<explain_state> explains_;  // null: no EXPLAIN is prepared
+    bool makes_matview_ = false;               // CREATE MATERIALIZED VIEW has been sent
+    bool is_examined_ = false;  // the batch under way has changed what notices are about
     /// Session mode: the unnamed statement has been parsed, and not bound yet.
     bool unnamed_unused_ = false;
     bool is_moving_ = false;       // the inspection under way is begin_move()'s

@@ -239,17 +239,20 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
         case cm::query:
             return on_query(m, to_server, to_client);
         case cm::parse:
-            return on_parse_text(m, to_server, to_client);
+            return on_parse_explained(m, to_server, to_client);
         case cm::bind:
-            return on_bind_rows(m, to_server);
+            return on_bind_explained(m, to_server);
         case cm::describe:
             return on_describe_rows(m, to_server);
         case cm::close:
-            return on_close_name(m, to_server, to_client);
+            return on_close_explained(m, to_server, to_client);
         case cm::sync:
             return on_sync(m, to_server);
         case cm::execute:
-            server_->requests.push(request::execute);
+            if (explains_ && !m.complete() && m.total <= wire::max_inspected_bytes) {
+                return taken::more_bytes;
+            }
+            note_execute(m, server_->requests.push(request::execute));
             open_batch_ = true;
             ++executed_;
             pass(m, to_server);
@@ -458,12 +461,13 @@ relay::taken relay::forward_query(
         }
     }
     note_hidden(text);
-    note_made(text);
+    auto explains = find_explains(text, note_made(text), is_plain);
     auto& entry = begin_query();
-    if (only_local_set || found.sent) {
+    if (only_local_set || found.sent || explains) {
         entry.detail = std::make_unique<ledger_detail>();
         entry.detail->only_local_set = only_local_set;
         entry.detail->sent = found.sent;
+        entry.detail->explains = std::move(explains);
     }
     if (found.sent) {
         wire::write_query(to_server.copied(), found.sent->sql());

@@ -29,13 +29,16 @@ bool is_ddl(std::string_view tag) noexcept {
 
 }  // namespace
 
-/// A text is about to be sent.
-void relay::note_made(std::string_view sql) {
+/// A text is about to be sent. True: it begins with EXPLAIN.
+bool relay::note_made(std::string_view sql) {
     if (!settings_.examines) {
-        return;
+        return false;
     }
     parser::lexer tokens{sql};
     const auto first = tokens.next().text;
+    if (parser::equals_ignoring_case(first, "explain")) {
+        return true;
+    }
     const auto second = tokens.next().text;
     makes_matview_ = parser::equals_ignoring_case(first, "create") &&
                      parser::equals_ignoring_case(second, "materialized");
@@ -45,6 +48,7 @@ void relay::note_made(std::string_view sql) {
                                 parser::equals_ignoring_case(first, "discard"))) {
         examination_->is_quiet = false;
     }
+    return false;
 }
 
 /// In session mode nobody asks the server what was set: SET's own words have to do.
@@ -117,13 +121,17 @@ bool relay::take_examination() noexcept {
     return examination_->awaited != '\0';
 }
 
+bool relay::wants_notices() const {
+    const auto* const least = parameters_->find(least_messages);
+    return !(examination_ && examination_->is_quiet) && (least == nullptr || !is_quiet(*least));
+}
+
 void relay::examined(const std::vector<wire::report>& found, outbox& to_client) {
     if (!awaits_examination()) {
         return;
     }
     const char status = std::exchange(examination_->awaited, '\0');
-    const auto* const least = parameters_->find(least_messages);
-    if (!examination_->is_quiet && (least == nullptr || !is_quiet(*least))) {
+    if (wants_notices()) {
         for (const auto& each : found) {
             wire::write_notice_response(to_client.copied(), each);
         }

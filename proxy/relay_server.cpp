@@ -57,10 +57,11 @@ relay::server_step relay::on_server(
             release_completion(to_client);
         }
         // A notice in a batch that was split may have a position to be moved.
-        const bool is_ours =
-            !s.requests.empty() && s.requests.front().detail && s.requests.front().detail->sent;
+        const auto* const detail = s.requests.empty() ? nullptr : s.requests.front().detail.get();
+        const bool is_ours = detail != nullptr && detail->sent;
         const bool looked_into =
             ((type == sm::notice_response && (is_ours || position_shift() > 0)) ||
+             (type == sm::data_row && detail != nullptr && detail->explains) ||
              (type == sm::parameter_description && is_ours) ||
              (type == sm::notification_response && renames())) &&
             total <= wire::max_server_control_bytes;
@@ -133,6 +134,9 @@ bool relay::on_server_message(
             }
             s.copy_in = false;
             s.sync_in_copy = false;
+            if (!swallowed && has_front && q.front().detail && q.front().detail->explains) {
+                add_notices(*tag, *q.front().detail->explains, to_client);
+            }
             if (swallowed || !hold_completion(whole, *tag)) {
                 emit(whole, swallowed, to_client);
             }
@@ -149,6 +153,9 @@ bool relay::on_server_message(
         case sm::portal_suspended:
             emit(whole, swallowed, to_client);
             if (kind == request::execute) {
+                if (const auto& d = q.front().detail; d && d->explains) {
+                    explain_settled(kind, *d);
+                }
                 q.pop();
                 settle(to_client);
             }
@@ -173,6 +180,9 @@ bool relay::on_server_message(
             if (const auto& d = q.front().detail; d && d->renamed) {
                 relations_settled(*d->renamed, true);
             }
+            if (const auto& d = q.front().detail; d && d->explains) {
+                explain_settled(kind, *d);
+            }
             q.pop();
             settle(to_client);
             return true;
@@ -190,6 +200,9 @@ bool relay::on_server_message(
             }
             if (const auto& d = q.front().detail; d && d->renamed) {
                 relations_settled(*d->renamed, true);
+            }
+            if (const auto& d = q.front().detail; d && d->explains) {
+                explain_settled(kind, *d);
             }
             q.pop();
             settle(to_client);
@@ -259,6 +272,12 @@ bool relay::on_server_message(
                 rare().inspected.add(
                     fields[0].value_or(""), fields[1].value_or(""), fields[2].value_or("")
                 );
+            } else if (!swallowed && has_front) {
+                const auto line = wire::parse_only_field(body);
+                if (const auto& d = q.front().detail; line && d && d->explains) {
+                    d->explains->lines.add(*line);
+                }
+                emit(whole, swallowed, to_client);
             }
             return true;
         case sm::copy_in_response:
@@ -294,6 +313,9 @@ void relay::settle(outbox& to_client) {
         q.pop();
         if (d->renamed) {
             relations_settled(*d->renamed, true);
+        }
+        if (d->explains) {
+            explain_settled(d->is_close ? request::close : request::parse, *d);
         }
         if (has_held_completion()) {
             release_completion(to_client);
@@ -468,6 +490,9 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     const auto kind = q.front().kind;
     const bool swallowed = q.front().action == reply::swallow;
     q.pop();
+    if (explains_ && q.empty()) {
+        tidy_explains(status);
+    }
     if (has_held_completion() && swallowed && kind != request::inspection) {
         release_completion(to_client);  // the client's batch goes on
     }

@@ -48,6 +48,7 @@ worker::worker(std::size_t index, shared_state& shared, runtime_ptr runtime)
       notifications_(*this, index) {
     environment_.commands = &shared.commands;
     environment_.relations = &shared.relations;
+    environment_.notices = &shared.examined;
     environment_.next_unnamed = index + 1;
     environment_.unnamed_step = shared.count;
 }
@@ -123,6 +124,8 @@ void worker::configure(pool_entry& entry, const resolved_route& route) {
         .asks_server = route.connection->user.empty()};
     entry.relay.examines = runtime_->config().catalog.notices &&
                            (!route.connection->user.empty() || !r.auth_user.empty());
+    entry.relay.connection = route.connection->name;
+    entry.relay.database = route.backend_database;
     entry.relay.rules = route.rules;
     auto& verdicts = verdicts_[entry.relay.rules.get()];
     if (!verdicts) {

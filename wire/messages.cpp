@@ -222,6 +222,17 @@ result<void> parse_data_row(bytes_view body, std::vector<std::optional<std::stri
     return {};
 }
 
+std::optional<std::string_view> parse_only_field(bytes_view body) noexcept {
+    byte_reader in{body};
+    const auto count = in.u16();
+    const auto length = in.i32();
+    if (in.failed() || count != 1 || length < 0) {
+        return std::nullopt;
+    }
+    const auto field = in.bytes(static_cast<std::size_t>(length));
+    return in.finish() ? std::nullopt : std::optional{field};
+}
+
 void write_query(std::string& out, std::string_view sql) {
     message_writer{out, client_message::query}.cstring(sql);
 }

@@ -205,6 +205,8 @@ result<char> parse_ready_for_query(bytes_view body) noexcept;
 result<std::string_view> parse_command_complete(bytes_view body) noexcept;
 /// DataRow ('D'): int16 count, then int32 length (-1 is NULL) and bytes. Appends to `fields`.
 result<void> parse_data_row(bytes_view body, std::vector<std::optional<std::string_view>>& fields);
+/// The value of a DataRow with one column; nothing: it has others, or the value is NULL.
+std::optional<std::string_view> parse_only_field(bytes_view body) noexcept;
 
 void write_query(std::string& out, std::string_view sql);
 void write_parse(std::string& out, std::string_view name, bytes_view tail);

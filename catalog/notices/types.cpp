@@ -103,6 +103,23 @@ std::vector<notice> examine_object(
     return out;
 }
 
+query_notices examine_query(parser::query query) {
+    object_facts unnamed;
+    unnamed.query = std::make_shared<const parser::query>(std::move(query));
+    query_notices out;
+    const auto render = [](const auto& findings, const auto& as_text, auto& into) {
+        for (const auto& found : findings) {
+            if (auto text = as_text(found, redaction::plain);
+                std::find(into.begin(), into.end(), text) == into.end()) {
+                into.push_back(std::move(text));
+            }
+        }
+    };
+    render(comparison_with_null::examine(unnamed, {}), comparison_with_null::render, out.certain);
+    render(leading_wildcard::examine_query(*unnamed.query), leading_wildcard::render, out.patterns);
+    return out;
+}
+
 std::vector<notice> examine_all(const server_facts& facts, const notice_place& place) {
     std::vector<notice> out;
     for (const auto& [oid, object] : facts.objects()) {

@@ -30,6 +30,16 @@ std::vector<notice> examine_object(
     const object_facts& object, const server_facts& facts, const notice_place& place
 );
 
+/// What a client's own query has that needs no facts: no type about views alone, such as LIMIT
+/// without ORDER BY.
+struct query_notices {
+    std::vector<notice_text> certain;
+    std::vector<notice_text>
+        patterns;  // with a leading wildcard: an index of trigrams may be there
+};
+
+query_notices examine_query(parser::query query);
+
 /// What is found in all of `facts`.
 std::vector<notice> examine_all(const server_facts& facts, const notice_place& place);
 

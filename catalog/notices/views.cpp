@@ -192,6 +192,9 @@ std::string shown_name(const object_facts& object) {
 }
 
 std::string shown_object(const object_facts& object) {
+    if (object.name.empty()) {
+        return "the query";
+    }
     const bool is_materialized = object.kind == object_kind::materialized_view;
     return (is_materialized ? "materialized view" : std::string{kind_name(object.kind)}) + " " +
            shown_name(object);

@@ -96,7 +96,7 @@ std::string sql_or_dots(const parser::expression& what);
 /// As messages name it: "schema.name".
 std::string shown_name(const object_facts& object);
 
-/// The same with its kind before it: view "s.v".
+/// The same with its kind before it: view "s.v". What has no name is a client's query.
 std::string shown_object(const object_facts& object);
 
 /// The names as a list in SQL.

@@ -28,6 +28,32 @@ void collect(const expression& what, std::vector<const expression*>& into) {
     }
 }
 
+/// Of one level.
+std::vector<const expression*> patterns_of(const parser::query_select& level) {
+    std::vector<const expression*> found;
+    for (const auto& condition : level.conditions) {
+        collect(condition.what, found);
+    }
+    return found;
+}
+
+std::string condition_sql(const std::string& subject, const expression& match) {
+    return subject + (match.name == "~~" ? " LIKE " : " ILIKE ") + sql_or_dots(match.arguments[1]);
+}
+
+bool is_case_function(const expression& subject) noexcept {
+    return subject.kind == expression_kind::call &&
+           (subject.name == "lower" || subject.name == "upper");
+}
+
+/// A column, casts and lower() or upper() around it included.
+bool is_about_column(const expression& subject) noexcept {
+    if (subject.kind == expression_kind::cast || is_case_function(subject)) {
+        return subject.arguments.size() == 1 && is_about_column(subject.arguments.front());
+    }
+    return subject.kind == expression_kind::column;
+}
+
 bool has_trigrams(
     const server_facts& facts, const used_column& column, const std::string& sql, bool is_column
 ) {
@@ -56,10 +82,8 @@ std::vector<leading_wildcard::finding> leading_wildcard::examine(
         const auto column = view.column_of(subject, level);
         const auto inside = view.columns_in(subject, level);
         const auto sql = parser::expression_sql(subject);
-        const bool is_function = subject.kind == expression_kind::call &&
-                                 (subject.name == "lower" || subject.name == "upper");
-        if ((!column && !(is_function && sql && inside.size() == 1)) || inside.empty() ||
-            inside.front().relation->kind == object_kind::view ||
+        if ((!column && !(is_case_function(subject) && sql && inside.size() == 1)) ||
+            inside.empty() || inside.front().relation->kind == object_kind::view ||
             has_trigrams(facts, inside.front(), sql.value_or(""), column.has_value())) {
             return;
         }
@@ -70,8 +94,7 @@ std::vector<leading_wildcard::finding> leading_wildcard::examine(
         found.table = shown_name(*about.relation);
         found.sql_table = about.relation->sql_name();
         const auto subject_sql = column ? parser::quoted_name(about.column->name) : *sql;
-        found.condition = subject_sql + (match.name == "~~" ? " LIKE " : " ILIKE ") +
-                          sql_or_dots(match.arguments[1]);
+        found.condition = condition_sql(subject_sql, match);
         const auto& type = about.column->type;
         if (type == "text" || type == "varchar") {
             found.key = subject_sql;
@@ -81,12 +104,24 @@ std::vector<leading_wildcard::finding> leading_wildcard::examine(
         out.push_back(std::move(found));
     };
     for (std::size_t level = 0; level < view.levels(); ++level) {
-        std::vector<const expression*> matches;
-        for (const auto& condition : view.level(level).conditions) {
-            collect(condition.what, matches);
-        }
-        for (const auto* const match : matches) {
+        for (const auto* const match : patterns_of(view.level(level))) {
             examine_one(*match, level);
+        }
+    }
+    return out;
+}
+
+std::vector<leading_wildcard::finding> leading_wildcard::examine_query(const parser::query& query) {
+    std::vector<finding> out;
+    for (const auto& level : query.levels) {
+        for (const auto* const match : patterns_of(level)) {
+            const auto& subject = match->arguments.front();
+            if (is_about_column(subject)) {
+                finding found;
+                found.view = "the query";
+                found.condition = condition_sql(sql_or_dots(subject), *match);
+                out.push_back(std::move(found));
+            }
         }
     }
     return out;
@@ -94,11 +129,16 @@ std::vector<leading_wildcard::finding> leading_wildcard::examine(
 
 notice_text leading_wildcard::render(const finding& found, redaction mode) {
     notice_text text;
-    text.message = found.view + " matches " + shown(found.condition, mode) + " on table " +
-                   found.table + ", a pattern with a leading wildcard";
+    text.message = found.view + " matches " + shown(found.condition, mode) +
+                   (found.table.empty() ? "" : " on table " + found.table) +
+                   ", a pattern with a leading wildcard";
     text.hint =
         "A B-tree is searched from the first letter on. An index of trigrams (extension pg_trgm) "
         "answers such patterns.";
+    if (found.table.empty()) {
+        text.action = "Match the beginning of the text, or create an index of trigrams.";
+        return text;
+    }
     if (found.key.empty()) {
         text.action = "Store the column as text, and create an index of trigrams on it.";
         return text;

@@ -16,7 +16,7 @@ public:
 
     struct finding : catalog::finding {
         std::string view;
-        std::string table;
+        std::string table;  // "" = not known, nor what follows but the condition
         std::string sql_table;
         std::string condition;  // SQL
         std::string key;        // as in CREATE INDEX; "" = trigrams are not for its type
@@ -26,6 +26,8 @@ public:
     [[nodiscard]] static std::vector<finding> examine(
         const object_facts& object, const server_facts& facts
     );
+    /// Without facts: there may be an index that answers it.
+    [[nodiscard]] static std::vector<finding> examine_query(const parser::query& query);
     [[nodiscard]] static notice_text render(const finding& found, redaction mode);
 };
 
