@@ -1,0 +1,132 @@
+"""psql as a user sees it: golden/*.out is the whole output, errors and notices included.
+
+A notice is told at once where its examination takes less than 50 ms. So a script that creates
+something runs until all of its notices came in time, and each run that was slower must lack nothing
+but those.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import psycopg
+import pytest
+
+from harness import eventually
+from harness.postgres import ROLES, Postgres
+from harness.signalbox import Signalbox, standard_config
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+USERS = [{"name": "app", "password": "app", "roles": ["superuser"]}]
+TRIES = 20
+
+
+@pytest.fixture(scope="module")
+def pg():
+    """Its own server: all notices of it are about what these tests make."""
+    server = Postgres("golden")
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def watched(pg):
+    process = Signalbox(standard_config(pg, {"users": USERS, "catalog": {"notices": True}}))
+    yield process
+    process.stop()
+
+
+@pytest.fixture(params=["transaction", "session"])
+def client(watched, request):
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=watched.port,
+        user="app",
+        password=ROLES["app"],
+        dbname=request.param,
+        autocommit=True,
+    ) as connection:
+        connection.execute("CREATE SCHEMA noted; CREATE TABLE noted.rows (id int, note text)")
+        yield connection
+        connection.execute("DROP SCHEMA noted CASCADE")
+        eventually(lambda: count(connection) == 0, "all notices are gone", 20)
+
+
+def count(connection):
+    return connection.execute("SELECT count(*) FROM mz_internal.mz_notices").fetchone()[0]
+
+
+def psql(box, client, script):
+    """What psql prints for the script, its standard error where it comes."""
+    done = subprocess.run(
+        [shutil.which("psql"), "-X", "-a", "-v", "ON_ERROR_STOP=1", "-f", "-"],
+        input=script,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        env={
+            **os.environ,
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(box.port),
+            "PGUSER": "app",
+            "PGPASSWORD": ROLES["app"],
+            "PGDATABASE": client.info.dbname,
+            "PGSSLMODE": "disable",
+            "PGTZ": "UTC",
+            "LC_ALL": "C.UTF-8",
+        },
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def golden(name):
+    return (GOLDEN / f"{name}.out").read_text(encoding="utf-8")
+
+
+def without_notices(text):
+    """A notice is its line and those that belong to it."""
+    kept = []
+    is_notice = False
+    for line in text.splitlines(keepends=True):
+        is_notice = "NOTICE:  " in line or (is_notice and line.startswith(("DETAIL:", "HINT:")))
+        if not is_notice:
+            kept.append(line)
+    return "".join(kept)
+
+
+CREATE = """\
+CREATE VIEW noted.unknown AS SELECT id FROM noted.rows WHERE note = NULL;
+CREATE MATERIALIZED VIEW noted.counted AS SELECT id, count(*) FROM noted.rows GROUP BY id;
+CREATE INDEX first ON noted.rows (id);
+CREATE INDEX second ON noted.rows (id);
+"""
+
+
+def test_create(client, watched):
+    wanted = golden("create")
+    for _ in range(TRIES):
+        found = psql(watched, client, CREATE)
+        if found == wanted:
+            return
+        # Whatever did not come in time was not told, and nothing else is different.
+        assert without_notices(found) == without_notices(wanted)
+        assert set(found.splitlines()) <= set(wanted.splitlines())
+        client.execute("DROP VIEW noted.unknown; DROP MATERIALIZED VIEW noted.counted")
+        client.execute("DROP INDEX noted.first, noted.second")
+    pytest.fail(f"never all notices in {TRIES} runs; the last:\n{found}")
+
+
+EXPLAIN = """\
+EXPLAIN (COSTS OFF) SELECT * FROM noted.v;
+EXPLAIN (COSTS OFF) SELECT id FROM noted.rows WHERE note LIKE '%17' AND id <> NULL;
+SELECT notice_type, message, action FROM mz_internal.mz_notices \\gx
+"""
+
+
+def test_explain(client, watched):
+    client.execute("CREATE VIEW noted.v AS SELECT id FROM noted.rows WHERE note LIKE '%4711'")
+    eventually(lambda: count(client) == 1, "the notice is kept", 20)
+    assert psql(watched, client, EXPLAIN) == golden("explain")
