@@ -9,6 +9,9 @@
 namespace signalbox::catalog {
 namespace {
 
+/// A result that is no plan may have any lines.
+constexpr std::size_t max_indexes = 1000;
+
 /// Takes `prefix` away. False: the text does not begin with it.
 bool skip(std::string_view& text, std::string_view prefix) noexcept {
     if (!text.starts_with(prefix)) {
@@ -167,7 +170,7 @@ void plan_lines::add(std::string_view line) {
     skip(line, "Async ");
     skip(line, "Parallel ");
     for (const auto scan : scans) {
-        if (skip(line, scan)) {
+        if (skip(line, scan) && indexes.size() < max_indexes) {
             indexes.insert(leading_name(line));
             return;
         }

@@ -9,7 +9,6 @@ from harness import RawClient, Signalbox, eventually, messages
 from harness.messages import query
 from harness.postgres import ROLES
 from harness.raw_client import first_error
-from harness.replies import codes
 from harness.signalbox import standard_config
 
 TRANSACTION = {"pool_mode": "transaction"}

@@ -181,6 +181,21 @@ TEST_CASE("DataRow tells NULL from empty and refuses other negative lengths", "[
     CHECK(parse_data_row(exact_buffer{"\xff\xff"sv}, fields).error() == wire_errc::truncated);
 }
 
+TEST_CASE("the only field of a DataRow", "[wire][messages]") {
+    CHECK(parse_only_field(exact_buffer{"\0\x01\0\0\0\x02hi"sv}) == "hi");
+    CHECK(parse_only_field(exact_buffer{"\0\x01\0\0\0\0"sv}) == "");
+    const auto other = GENERATE(
+        ""sv,
+        "\0\0"sv,
+        "\0\x01"sv,
+        "\0\x01\xff\xff\xff\xff"sv,         // NULL
+        "\0\x01\0\0\0\x03hi"sv,             // truncated
+        "\0\x01\0\0\0\x02hi!"sv,            // too long
+        "\0\x02\0\0\0\x02hi\0\0\0\x02ho"sv  // two
+    );
+    CHECK(parse_only_field(exact_buffer{other}) == std::nullopt);
+}
+
 TEST_CASE("type bytes belong to one direction or both", "[wire][messages]") {
     const std::string client = "BCDEFHPQSXcdf";
     const std::string server = "123ACDEGHIKNRSTVWZcdnstv";
