@@ -15,8 +15,8 @@ USERS = [
 ]
 
 WILDCARD = [
-    "  NOTICE:  view \"noted.v\" matches note LIKE '%4711'::text on table \"noted.rows\", a pattern with a"
-    " leading wildcard",
+    "  NOTICE:  view \"noted.v\" matches note LIKE '%4711'::text on table \"noted.rows\","
+    " a pattern with a leading wildcard",
     "    HINT:  A B-tree is searched from the first letter on. An index of trigrams (extension"
     " pg_trgm) answers such patterns.",
     "    ACTION:  CREATE EXTENSION pg_trgm WITH SCHEMA public;",
