@@ -570,7 +570,7 @@ command_outcome connection_catalog::run(const parser::rename_connection& asked, 
     if (before.is_from_file) {
         refuse(
             wire::sqlstate::feature_not_supported,
-            in_words(asked.name) + " is named by the configuration file",
+            "cannot rename " + in_words(asked.name) + " because the configuration file names it",
             {},
             "Rename it there, and reload."
         );
@@ -639,7 +639,7 @@ command_outcome connection_catalog::run(const parser::drop_connection& asked, co
         if (found.is_from_file) {
             refuse(
                 wire::sqlstate::feature_not_supported,
-                in_words(name) + " is named by the configuration file",
+                "cannot drop " + in_words(name) + " because the configuration file names it",
                 {},
                 "Remove it there, and reload."
             );

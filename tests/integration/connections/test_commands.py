@@ -641,9 +641,16 @@ def test_in_use_by_a_route_that_waited_for_it(client, pg, box):
 
 @PROTOCOLS
 def test_those_of_the_file_are_neither_renamed_nor_dropped(client, ask):
-    for sql in ("ALTER CONNECTION spare RENAME TO rest", "DROP CONNECTION spare CASCADE"):
-        fields = refused(ask(client, sql), "0A000")
-        assert fields["H"], fields
+    for sql, verb in (
+        ("ALTER CONNECTION spare RENAME TO rest", "rename"),
+        ("DROP CONNECTION spare CASCADE", "drop"),
+    ):
+        fields = refused(
+            ask(client, sql),
+            "0A000",
+            f'cannot {verb} connection "spare" because the configuration file names it',
+        )
+        assert "reload" in fields["H"], fields
     assert "spare" in names(client)
     assert refused(ask(client, "ALTER CONNECTION main RENAME TO rest"), {"2BP01", "0A000"})
 
