@@ -65,6 +65,30 @@ struct validation_needed {
     catalog::planned_connection connection;
 };
 
+/// What a change is about, for the log.
+std::string subject_of(const parser::command& command) {
+    return std::visit(
+        [](const auto& asked) -> std::string {
+            if constexpr (requires { asked.names; }) {
+                std::string all;
+                for (const auto& name : asked.names) {
+                    all += (all.empty() ? "" : ", ") + name;
+                }
+                return all;
+            } else if constexpr (requires { asked.new_name; }) {
+                return asked.name + " to " + asked.new_name;
+            } else if constexpr (requires { asked.fingerprint; }) {
+                return asked.fingerprint;
+            } else if constexpr (requires { std::string{asked.name}; }) {
+                return asked.name;
+            } else {
+                return {};
+            }
+        },
+        command
+    );
+}
+
 wire::report internal_error(const std::exception& why) {
     return {
         .severity = "ERROR",
@@ -667,7 +691,12 @@ void connection_service::execute(
         auto outcome = about_notice != nullptr ? notices_->execute(*about_notice, who)
                                                : catalog_->execute(command, who);
         forget_dropped(command);
-        log::info("statement carried out", {{"command", outcome.tag}, {"user", asked.who.user}});
+        log::info(
+            "statement carried out",
+            {{"command", outcome.tag},
+             {about_notice != nullptr ? "notice" : "connection", subject_of(command)},
+             {"user", asked.who.user}}
+        );
         reply.notices = std::move(outcome.notices);
         reply.tag = std::move(outcome.tag);
     } catch (const validation_needed& needed) {

@@ -129,6 +129,21 @@ def silent_has_a_guest(listener):
     return True
 
 
+def test_the_log_names_what_was_changed(box, client, new_name, pg):
+    name, other = new_name(), new_name()
+    since = len(box.log_text())
+    for sql, tag, subject in (
+        (create(name, pg.port), "CREATE CONNECTION", name),
+        (f"ALTER CONNECTION {name} SET (PORT = 1) {UNCHECKED}", "ALTER CONNECTION", name),
+        (f"ALTER CONNECTION {name} RENAME TO {other}", "ALTER CONNECTION", f"{name} to {other}"),
+        (create(name, pg.port), "CREATE CONNECTION", name),
+        (f"DROP CONNECTION {name}, {other}", "DROP CONNECTION", f"{name}, {other}"),
+    ):
+        succeeded(client.query(sql), tag)
+        box.wait_log(f'carried out .*"{tag}" connection="{subject}" user="app"', since=since)
+        since = len(box.log_text())
+
+
 # --- RESET and DROP
 
 
