@@ -62,11 +62,20 @@ struct freer {
 template <typename T>
 using libpq_ptr = std::unique_ptr<T, freer>;
 
-/// libpq ends its texts with a newline.
-std::string trimmed(const char* text) {
-    std::string out = text == nullptr ? "" : text;
-    while (!out.empty() && (out.back() == '\n' || out.back() == ' ')) {
-        out.pop_back();
+/// In one line: libpq ends its texts with a newline, and breaks them where it gives a hint or tries
+/// another host.
+std::string one_line(const char* text) {
+    std::string out;
+    bool is_pending = false;
+    for (const char c : std::string_view{text == nullptr ? "" : text}) {
+        if (c == '\n' || c == '\r' || c == '\t' || c == ' ') {
+            is_pending = !out.empty();
+            continue;
+        }
+        if (std::exchange(is_pending, false)) {
+            out += ' ';
+        }
+        out += c;
     }
     return out;
 }
@@ -76,9 +85,9 @@ std::string error_text(const PGresult* result) {
     const char* message = ::PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     const char* sqlstate = ::PQresultErrorField(result, PG_DIAG_SQLSTATE);
     if (message == nullptr || sqlstate == nullptr) {
-        return trimmed(::PQresultErrorMessage(result));
+        return one_line(::PQresultErrorMessage(result));
     }
-    return std::string{message} + " (" + sqlstate + ")";
+    return one_line(message) + " (" + sqlstate + ")";
 }
 
 /// The password that the URL holds, if any. Throws store_error where it is no URL; its text never
@@ -89,7 +98,7 @@ std::string password_of(const std::string& url) {
     const libpq_ptr<char> owned{message};
     if (!options) {
         // libpq puts what it does not like behind a colon: the URL, or a part of it.
-        std::string text = trimmed(message);
+        std::string text = one_line(message);
         text.resize(std::min(text.size(), text.find(": \"")));
         throw store_error{"the store's URL is not valid: " + text};
     }
@@ -203,7 +212,7 @@ void postgres_store::session::connect() {
     }
     connection_.reset(::PQconnectStartParams(keywords.data(), values.data(), 1));
     if (!connection_ || ::PQstatus(connection_.get()) == CONNECTION_BAD) {
-        lose(trimmed(::PQerrorMessage(connection_.get())));
+        lose(one_line(::PQerrorMessage(connection_.get())));
     }
     // libpq would print notices on the standard error.
     ::PQsetNoticeProcessor(
@@ -214,7 +223,7 @@ void postgres_store::session::connect() {
         wait(status == PGRES_POLLING_READING ? POLLIN : POLLOUT);
         status = ::PQconnectPoll(connection_.get());
         if (status == PGRES_POLLING_FAILED) {
-            lose(trimmed(::PQerrorMessage(connection_.get())));
+            lose(one_line(::PQerrorMessage(connection_.get())));
         }
     }
     ::PQsetnonblocking(connection_.get(), 1);
@@ -252,7 +261,7 @@ std::vector<sql_row> postgres_store::session::execute(
             nullptr,
             0
         ) == 0) {
-        lose(trimmed(::PQerrorMessage(connection_.get())));
+        lose(one_line(::PQerrorMessage(connection_.get())));
     }
     flush();
     std::vector<sql_row> rows;
@@ -277,7 +286,7 @@ std::vector<sql_row> postgres_store::session::execute(
         }
     }
     if (::PQstatus(connection_.get()) != CONNECTION_OK) {
-        lose(error.empty() ? trimmed(::PQerrorMessage(connection_.get())) : error);
+        lose(error.empty() ? one_line(::PQerrorMessage(connection_.get())) : error);
     }
     if (!error.empty()) {
         throw store_error{redacted("the store failed: " + error)};
@@ -301,7 +310,7 @@ bool postgres_store::session::has_notification() {
     pollfd polled{.fd = fd(), .events = POLLIN, .revents = 0};
     do {
         if (::PQconsumeInput(connection_.get()) == 0) {
-            lose(trimmed(::PQerrorMessage(connection_.get())));
+            lose(one_line(::PQerrorMessage(connection_.get())));
         }
     } while (::poll(&polled, 1, 0) > 0);
     bool found = false;
@@ -346,12 +355,12 @@ void postgres_store::session::flush() {
             return;
         }
         if (left < 0) {
-            lose(trimmed(::PQerrorMessage(connection_.get())));
+            lose(one_line(::PQerrorMessage(connection_.get())));
         }
         wait(POLLIN | POLLOUT);
         // The server may be unable to read until we have read.
         if (::PQconsumeInput(connection_.get()) == 0) {
-            lose(trimmed(::PQerrorMessage(connection_.get())));
+            lose(one_line(::PQerrorMessage(connection_.get())));
         }
     }
 }
@@ -527,14 +536,16 @@ void postgres_store::open() {
     if (main_->is_open()) {
         return;
     }
-    main_->connect();
     try {
+        main_->connect();
         migrate();
         main_->execute("LISTEN signalbox_store");
-    } catch (...) {
+    } catch (const std::exception& why) {
         main_->close();
+        trouble_ = why.what();
         throw;
     }
+    trouble_.clear();
 }
 
 /// Without a lock where there is nothing to do, and without the right to make a schema where there

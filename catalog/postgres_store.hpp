@@ -47,6 +47,8 @@ public:
 
     [[nodiscard]] store_news news() const noexcept override { return news_; }
 
+    [[nodiscard]] std::string trouble() const override { return trouble_; }
+
     void interrupt() noexcept override;
 
 private:
@@ -72,6 +74,7 @@ private:
     bool reads_notices_ = false;
     std::uint64_t seen_notices_ = 0;  // once they were read
     store_news news_;
+    std::string trouble_;               // with the last attempt to open main_
     std::optional<std::string> epoch_;  // of a leader
     clock::time_point lead_checked_ = clock::time_point::min();
     clock::time_point next_lead_attempt_ = clock::time_point::min();

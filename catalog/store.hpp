@@ -126,6 +126,10 @@ public:
     /// What the last wait_for_change() has found.
     [[nodiscard]] virtual store_news news() const noexcept = 0;
 
+    /// Why the store is away, as the last attempt to reach it found out; "" where it answers. Asked
+    /// between calls, for the log.
+    [[nodiscard]] virtual std::string trouble() const { return {}; }
+
     /// From any thread.
     virtual void interrupt() noexcept = 0;
 };

@@ -239,9 +239,24 @@ void connection_service::run() {
     }
 }
 
+/// Once when it goes and once when it comes back, whatever is tried in between.
+void connection_service::tell_of_store() {
+    const auto trouble = store_->trouble();
+    if (trouble.empty() != is_store_away_) {
+        return;
+    }
+    is_store_away_ = !trouble.empty();
+    if (is_store_away_) {
+        warn("the catalog's store is away, traffic goes on", trouble);
+    } else {
+        log::info("the catalog's store is back", {});
+    }
+}
+
 /// What is due, then a wait for what comes.
 void connection_service::work() {
     catalog_->maintain();
+    tell_of_store();
     keep_ways();
     check_connections();
     examine_routes();

@@ -92,6 +92,7 @@ private:
 
     void run();
     void work();
+    void tell_of_store();
     void post(std::function<void()> job);
     bool run_jobs();
     void check_connections();
@@ -153,7 +154,8 @@ private:
 
     std::optional<validation> validated_;
     std::map<std::string, clock::time_point> next_check_;  // by name
-    bool has_checked_ = false;  // all that there were when it became the leader
+    bool has_checked_ = false;    // all that there were when it became the leader
+    bool is_store_away_ = false;  // as it was last told
     std::minstd_rand random_{std::random_device{}()};
     std::thread thread_;
 };

@@ -301,7 +301,14 @@ def test_the_leader_is_cut_off(boxes, catalog, victim):
 
 
 def refused_by_the_store(box, sql):
-    refused(box.raw().query(sql, timeout=20), "58000")
+    fields = refused(
+        box.raw().query(sql, timeout=20), "58000", "the catalog's store is not available: …"
+    )
+    assert "\n" not in fields["M"] and "\t" not in fields["M"], fields
+
+
+def told(box, what):
+    return len(re.findall(f"the catalog's store is {what}", box.log_text()))
 
 
 @pytest.mark.slow
@@ -326,8 +333,9 @@ def test_the_store_is_gone(boxes, catalog, victim, pg, way):
         ("victim", next(row[4] for row in before[1] if row[1] == "victim"))
     ]
     victim.kill()
-    for client in clients:
+    for box, client in zip(boxes, clients):
         assert client.value("SELECT 2") == "2"
+        eventually(lambda: told(box, "away"), "the log says so", 20)  # noqa: B023
     # Long enough for a check; what it finds waits in memory.
     time.sleep(1.5)
     {"stop": store.start, "freeze": store.thaw}[way]()
@@ -335,6 +343,10 @@ def test_the_store_is_gone(boxes, catalog, victim, pg, way):
     everywhere(boxes, events, ["available", "failed"], timeout=20)
     eventually(lambda: can_change(boxes[0], pg), "changes work again", 20)
     everywhere(boxes, lambda b: b.facts("back") is not None, True)
+    for box in boxes:
+        eventually(lambda: told(box, "back") == told(box, "away"), "both are told")  # noqa: B023
+        # Each once; a server that thaws may be slow at first.
+        assert told(box, "away") == 1 or way == "freeze", box.log_text()
     assert all(box.facts("lost") is None for box in boxes)
     victim.start()
     settle(boxes, "available", timeout=20)
@@ -357,5 +369,6 @@ def test_a_start_without_the_store(pg, store, catalog, start_box):
     refused_by_the_store(box, create("early", pg.port))
     store.start()
     eventually(lambda: can_change(box, pg), "changes work", 20)
+    eventually(lambda: (told(box, "away"), told(box, "back")) == (1, 1), "both are told")
     assert box.facts("back")[3] == BOSS
     assert box.run("SELECT 1") == [(1,)]
