@@ -2,6 +2,7 @@
 
 #include "catalog/timestamps.hpp"
 #include "parser/commands.hpp"
+#include "proxy/config_reload.hpp"
 #include "proxy/log.hpp"
 #include "proxy/show_commands.hpp"
 #include "proxy/show_notices.hpp"
@@ -186,8 +187,13 @@ void connection_service::load(configuration next) {
 void connection_service::reload(std::filesystem::path file, std::function<void(std::string)> done) {
     post([this, file = std::move(file), done = std::move(done)] {
         try {
-            load(load_configuration(file));
+            auto next = load_configuration(file);
+            const auto kept = keep_until_restart(next, config_);
+            load(std::move(next));
             apply_(current());
+            if (!kept.empty()) {
+                log::warn("changed settings take effect at restart", {{"settings", kept}});
+            }
             done({});
         } catch (const std::exception& why) {
             done(why.what());

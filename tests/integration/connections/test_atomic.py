@@ -259,6 +259,42 @@ def test_a_reload_makes_connections_and_takes_them_away(own_box, pg):
     eventually(lambda: box.facts("fresh") and not box.facts("file"), "the reload is published")
 
 
+def test_a_reload_names_what_needs_a_restart(own_box, pg):
+    """These are not half in force: the relations keep their names, the store stays."""
+    box = own_box
+    settings = box.config
+    settings["catalog"] = {
+        **settings.get("catalog", {}),
+        "url": "sqlite:other.db",
+        "status_quota": "7/h",
+        "schemas": {"catalog": "sb_catalog", "internal": "sb_internal"},
+    }
+    settings["connections"]["fresh"] = to(pg)
+    since = len(box.log_text())
+    box.reload(settings)
+    box.wait_log("reloaded", since=since)
+    (line,) = [each for each in box.log_text()[since:].splitlines() if "at restart" in each]
+    assert re.search(r"\bwarn", line), line
+    assert re.findall(r'"([a-z_.]+)"', line) == [
+        "catalog.url",
+        "catalog.status_quota",
+        "catalog.schemas.catalog",
+        "catalog.schemas.internal",
+    ]
+    eventually(lambda: box.facts("fresh"), "what can change has changed")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        box.run("SELECT * FROM sb_catalog.mz_connections")
+    assert not (box.folder / "other.db").exists()
+    # The same file once more: it still differs from what is in force.
+    since = len(box.log_text())
+    box.reload()
+    box.wait_log("at restart", since=since)
+    box.restart()
+    found = box.run("SELECT name FROM sb_catalog.mz_connections WHERE name = 'fresh'")
+    assert found == [("fresh",)]
+    assert (box.folder / "other.db").exists()
+
+
 def test_secrets_are_read_again_at_a_reload(own_box, tmp_path):
     """By name: the value never was in the catalog."""
     box = own_box
