@@ -3,6 +3,7 @@
 //
 // A simple Query carries the rows in its text. A Parse gets one parameter more, which every Bind of
 // the statement fills with the rows of that moment, and which no Describe shows.
+#include "parser/limits.hpp"
 #include "proxy/relay.hpp"
 #include "wire/limits.hpp"
 #include "wire/messages.hpp"
@@ -45,7 +46,9 @@ relay::replaced relay::replace_relations(
             .sqlstate = std::string{wire::sqlstate::program_limit_exceeded},
             .message = "the statement is too long or too deep to read relations of Signalbox",
             .detail = {},
-            .hint = "Read them with a statement of their own."};
+            .hint = "What is sent in one message counts together, with its comments: at most " +
+                    std::to_string(parser::max_light_bytes) + " bytes and " +
+                    std::to_string(parser::max_light_tokens) + " tokens."};
         return out;
     }
     const bool is_utf8 = client_encoding() == "UTF8";

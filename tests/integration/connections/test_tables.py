@@ -759,6 +759,16 @@ def test_many_rows_are_read_fast(pg, start_box):
     assert ours < theirs + 5, (ours, theirs)
 
 
+@pytest.mark.parametrize("what", ["bytes", "tokens"])
+@PROTOCOLS
+def test_a_statement_that_is_too_long(client, what, ask):
+    """Refused; the hint says what would be short enough, since alone it is no shorter."""
+    piece, count = {"bytes": (" ", 33_000), "tokens": (" OR name = ''", 400)}[what]
+    fields = refused(ask(client, f"SELECT name {MAIN}{piece * count}"), "54000")
+    assert rows(ask(client, f"SELECT name {MAIN}{piece * (count // 2)}")) == [("main",)]
+    assert "32768 bytes" in fields["H"] and "1000 tokens" in fields["H"], fields
+
+
 def test_psycopg_errors_are_the_usual_ones(box):
     with box.connect() as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
