@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sqlite3
 import threading
 
 import psycopg
@@ -375,6 +376,66 @@ def test_concurrent_creates_of_one_name(box, new_name, pg):
     assert outcomes.count("done") == 1 and set(outcomes) <= {"done", "42710", "40001"}
     rows = box.run(f"SELECT 1 FROM mz_catalog.mz_connections WHERE name = '{name}'")
     assert len(rows) == 1
+
+
+def test_a_plan_that_was_overtaken_is_not_committed(box, make, pg):
+    """Validated with one DATABASE, it would be committed with another: 40001, nothing changed."""
+    name, found = make(), []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = f"HOST = '127.0.0.1,127.0.0.1', PORT = '{silent.getsockname()[1]},{pg.port}'"
+
+        def slow():
+            with box.connect() as boss:
+                with pytest.raises(psycopg.errors.SerializationFailure) as refusal:
+                    boss.execute(f"ALTER CONNECTION {name} SET ({hosts}, CONNECT TIMEOUT = '2s')")
+                found.append(refusal.value.diag)
+
+        waiting = threading.Thread(target=slow)
+        waiting.start()
+        eventually(lambda: silent_has_a_guest(silent), "the validation has begun")
+        box.run(f"ALTER CONNECTION {name} SET (DATABASE = 'other') {UNCHECKED}")
+        after = box.facts(name)
+        waiting.join(20)
+    assert [d.message_primary for d in found] == [f'connection "{name}" was changed concurrently']
+    assert box.facts(name) == after and box.options(name)["DATABASE"] == "other"
+
+
+def test_a_change_that_the_store_knows_already(box, client, make):
+    """Another Signalbox has been faster, and its word has not come yet: 40001, then as usual."""
+    name = make()
+    with sqlite3.connect(box.folder / "signalbox.db", timeout=10) as store:
+        store.execute("UPDATE connections SET generation = 7 WHERE name = ?", [name])
+    store.close()
+    change = f"ALTER CONNECTION {name} SET (PORT = 9) {UNCHECKED}"
+    refused(client.query(change), "40001", f'connection "{name}" was changed concurrently')
+    assert box.generation(name) == 7 and box.options(name)["PORT"] != "9"
+    succeeded(client.query(change), "ALTER CONNECTION")
+    assert box.generation(name) == 8
+
+
+def test_a_store_that_takes_nothing(box, client, make, new_name, pg):
+    """Another process holds the file: 58000, nothing changed, and everything else goes on."""
+    name = make()
+    before = box.facts(name)
+    store = sqlite3.connect(box.folder / "signalbox.db", timeout=10, isolation_level=None)
+    store.execute("BEGIN IMMEDIATE")
+    try:
+        for sql in (
+            f"ALTER CONNECTION {name} SET (PORT = 9) {UNCHECKED}",
+            f"DROP CONNECTION {name}",
+            create(new_name(), pg.port),
+        ):
+            fields = refused(
+                client.query(sql), "58000", "the catalog's store is not available: …"
+            )
+            assert "\n" not in fields["M"], fields
+        assert client.value("SELECT 1") == "1" and box.facts(name) == before
+        assert box.options(name)["PORT"] == str(pg.port)
+    finally:
+        store.execute("ROLLBACK")
+        store.close()
+    succeeded(client.query(f"ALTER CONNECTION {name} SET (PORT = 9) {UNCHECKED}"))
+    assert box.generation(name) == 2
 
 
 def test_a_change_during_a_validation(start_box, pg):
