@@ -1,9 +1,10 @@
-"""A private PostgreSQL 15: one initdb per run, copied for every cluster.
+"""A private PostgreSQL, 15 unless told: one initdb per run and version, copied for every cluster.
 
     pg = Postgres("main")            # started; pg.port, pg.socket_dir, pg.folder
     pg.admin("SELECT 1")             # as superuser over the Unix socket, rows as tuples
     pg.kill(); pg.start(); pg.freeze(); pg.thaw(); pg.stop()
     copy = Postgres("copy", standby_of=pg); copy.promote()       # a hot standby of a running one
+    old = Postgres("old", version=14)                            # see VERSIONS
 
 The name of a role says how it logs in over TCP, so one cluster serves every authentication test:
 see ROLES and HBA. The databases `app` and `other` belong to `app`.
@@ -23,6 +24,11 @@ from .processes import children, die_with_parent, is_alive
 from .waiting import eventually, free_port, scratch
 
 BIN = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin"))
+
+# 15 is Debian's (BIN), the others come from scripts/fetch_servers: postgres and initdb only, without
+# psql and pg_basebackup.
+VERSIONS = (14, 15, 16, 17, 18)
+SERVERS = pathlib.Path(__file__).resolve().parents[3] / "build" / "servers"
 
 # Passwords are long and odd, so that a search for them in a log means something.
 ROLES = {
@@ -68,7 +74,8 @@ SETTINGS = {
     "max_locks_per_transaction": "256",
 }
 
-_template = None
+_programs = {15: BIN}
+_templates = {}
 _certificates = None
 
 
@@ -104,18 +111,36 @@ def _run(command, text=None, cwd="/"):
     assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}\n{done.stderr}"
 
 
-def _make_template():
-    global _template
-    if _template is not None:
-        return _template
-    assert (BIN / "initdb").exists(), f"PostgreSQL 15 is not installed: no {BIN}/initdb"
-    home = scratch() / "template"
+def is_installed(version):
+    return version == 15 or (SERVERS / str(version) / "bin" / "initdb").exists()
+
+
+def programs(version):
+    """The folder of a version's programs, which the account that runs it can reach."""
+    if version not in _programs:
+        folder = SERVERS / str(version)
+        assert is_installed(version), f"no {folder}: scripts/fetch_servers"
+        reached = subprocess.run(["test", "-x", folder / "bin" / "initdb"], **_account())
+        if reached.returncode != 0:
+            copy = scratch() / f"server-{version}"
+            subprocess.run(["cp", "-a", folder, copy], check=True)
+            folder = copy
+        _programs[version] = folder / "bin"
+    return _programs[version]
+
+
+def _make_template(version):
+    if version in _templates:
+        return _templates[version]
+    bin_folder = programs(version)
+    assert (bin_folder / "initdb").exists(), f"PostgreSQL {version} is not installed: no {bin_folder}/initdb"
+    home = scratch() / f"template-{version}"
     home.mkdir()
     _own(home)
     data = home / "data"
     _run(
         [
-            BIN / "initdb",
+            bin_folder / "initdb",
             "-D",
             data,
             "-U",
@@ -151,17 +176,18 @@ def _make_template():
     # Single-user mode ends a statement at a newline.
     for database, lines in (("postgres", script), ("app", rights)):
         _run(
-            [BIN / "postgres", "--single", "-F", "-D", data, database],
+            [bin_folder / "postgres", "--single", "-F", "-D", data, database],
             text="\n".join(lines) + "\n",
         )
-    _template = data
+    _templates[version] = data
     return data
 
 
 class Postgres:
     """One cluster. `settings` go to postgresql.conf; `hba` replaces pg_hba.conf."""
 
-    def __init__(self, name, settings=None, hba=None, start=True, standby_of=None):
+    def __init__(self, name, settings=None, hba=None, start=True, standby_of=None, version=15):
+        self.version = version
         self.folder = scratch() / f"pg-{name}"
         self.folder.mkdir()
         _own(self.folder)
@@ -173,7 +199,7 @@ class Postgres:
         self._process = None
         if standby_of is None:
             # The copy keeps owners and modes, which PostgreSQL checks.
-            subprocess.run(["cp", "-a", _make_template(), self.data], check=True)
+            subprocess.run(["cp", "-a", _make_template(version), self.data], check=True)
         else:
             _run(
                 [BIN / "pg_basebackup", "-h", standby_of.socket_dir, "-p", standby_of.port]
@@ -211,7 +237,7 @@ class Postgres:
             stale.unlink(missing_ok=True)
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                [str(BIN / "postgres"), "-D", str(self.data)],
+                [str(programs(self.version) / "postgres"), "-D", str(self.data)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
