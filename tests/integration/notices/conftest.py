@@ -2,7 +2,7 @@
 
 import pytest
 
-LONG_LISTS = {"test_notice_store", "test_types"}
+LONG_LISTS = {"test_notice_store", "test_other_servers", "test_types"}
 
 
 def pytest_collection_modifyitems(items):
