@@ -10,6 +10,14 @@ from harness import Postgres, Signalbox
 from harness.postgres import ROLES, VERSIONS, is_installed
 from harness.signalbox import standard_config
 
+
+def pytest_collection_modifyitems(items):
+    """They are about servers, which a sanitizer of Signalbox's sees nothing of."""
+    for item in items:
+        if item.path.parent.name == "versions":
+            item.add_marker(pytest.mark.slow)
+
+
 OTHERS = [version for version in VERSIONS if version != 15]
 
 SCHEMA = """
