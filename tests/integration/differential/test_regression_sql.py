@@ -1,6 +1,6 @@
 """A part of PostgreSQL's own regression tests: psql prints the same directly and through Signalbox.
 
-All of them, with the list of those that differ: scripts/pg_regress and docs/pg_regress.md. The files
+All of them, with the list of those that differ: scripts/pg_regress and docs/conformance.md. The files
 come from scripts/fetch_regression_sql.
 """
 

@@ -133,7 +133,7 @@ def _make_template(version):
     if version in _templates:
         return _templates[version]
     bin_folder = programs(version)
-    assert (bin_folder / "initdb").exists(), f"PostgreSQL {version} is not installed: no {bin_folder}/initdb"
+    assert (bin_folder / "initdb").exists(), f"not installed: no {bin_folder}/initdb"
     home = scratch() / f"template-{version}"
     home.mkdir()
     _own(home)

@@ -1,4 +1,4 @@
-"""Notices on servers 14, 16, 17 and 18: each has catalogs and a rendering of definitions of its own.
+"""Notices on servers 14, 16, 17 and 18: each has catalogs and renders definitions its own way.
 
 A firing case per type, and their life as clients see it. All cases of a type on one of them:
 `PG_BIN=build/servers/18/bin pytest tests/integration/notices/test_types.py`.

@@ -1,4 +1,4 @@
-"""PostgreSQL's own test of pipelines, on every version: its messages are the same through Signalbox.
+"""PostgreSQL's own test of pipelines, on every version: the same messages through Signalbox.
 
 The program libpq_pipeline is compiled from the sources that scripts/fetch_regression_sql gets. It
 writes down what libpq sends and receives. Two tests fill the socket's buffers, so that what they

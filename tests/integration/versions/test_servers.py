@@ -160,7 +160,8 @@ def test_prepared_statements(clients, route):
     if route == "one":
         # The same name and another statement; then a move to a server connection without either.
         other = clients(route)
-        other.send(parse("SELECT $1::text", "s") + bind(["theirs"], statement="s") + execute() + sync())
+        theirs = parse("SELECT $1::text", "s") + bind(["theirs"], statement="s") + execute()
+        other.send(theirs + sync())
         assert values(other.read_until()) == ["theirs"]
     for number in (1, 2):
         client.send(bind([number], statement="s") + execute() + sync())
