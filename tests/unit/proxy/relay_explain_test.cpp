@@ -273,7 +273,7 @@ TEST_CASE("each plan of a batch has its own", "[relay][explain]") {
     }
 }
 
-TEST_CASE("over the extended protocol", "[relay][explain]") {
+TEST_CASE("a plan over the extended protocol", "[relay][explain]") {
     explained_world world{SIGNALBOX_CHUNKS, GENERATE(pool_mode::session, pool_mode::transaction)};
     auto& server = world.add_server();
     auto& client = client_of(world, server);
