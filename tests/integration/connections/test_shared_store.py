@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from boxes import BOSS, QUICK_CHECKS, Box, config, create, to
-from harness import Postgres, eventually
+from harness import FakeServer, Postgres, eventually
 from harness.postgres import ROLES
 from harness.replies import refused
 
@@ -224,6 +224,46 @@ def test_no_double_events(boxes, catalog, victim):
         everywhere([box], events, ["available", "failed", "available"])
         assert events(box, "main") == ["available"]
     the_leader(catalog, boxes)
+
+
+@pytest.mark.slow
+def test_only_the_leader_checks(boxes, catalog, pg):
+    """Three that checked would log in three times as often."""
+    logins = []
+
+    def greet(session):
+        logins.append(time.monotonic())
+        session.greet()
+        return True
+
+    the_leader(catalog, boxes)
+    with FakeServer(authenticate=greet) as server:
+        boxes[0].run(create("counted", server.port))
+        everywhere(boxes, lambda b: b.facts("counted") is not None, True)
+        eventually(lambda: len(logins) > 1, "checks have begun")
+        before, started = len(logins), time.monotonic()
+        time.sleep(3)
+        seen, passed = len(logins) - before, time.monotonic() - started
+        boxes[0].run("DROP CONNECTION counted")
+    # The shortest interval is 0.9 of 300 ms; a busy machine makes fewer, never more.
+    assert 2 < seen <= passed / 0.27 + 2, (seen, passed)
+
+
+@pytest.mark.slow
+def test_the_leader_cuts_the_history(boxes, catalog, pg, closed_port):
+    """At its start, for all."""
+    boxes[0].run(create("busy", pg.port))
+    for port, status in ((pg.port, "available"), (closed_port, "failed")) * 2:
+        boxes[0].run(f"ALTER CONNECTION busy SET (PORT = {port}) {UNCHECKED}")
+        everywhere(boxes, lambda b: b.status("busy")[0], status, 15)  # noqa: B023
+    everywhere(boxes, lambda b: events(b, "busy"), ["available", "failed"] * 2)
+    for box in boxes:
+        box.stop()
+    settings = boxes[0].config
+    settings["catalog"]["history_per_connection"] = 2
+    for box in boxes[:2]:
+        box.start(settings)
+    everywhere(boxes[:2], lambda b: events(b, "busy"), ["available", "failed"])
 
 
 @pytest.mark.slow

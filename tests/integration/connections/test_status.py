@@ -260,6 +260,26 @@ def test_a_flipping_target_writes_no_more_than_its_quota(pg, start_box):
         assert box.history("steady") == [("available", None)]
 
 
+@pytest.mark.slow
+def test_checks_do_not_keep_step(pg, start_box):
+    """Two connections with the same interval and start: ±10 % at each turn leads them apart."""
+    times = {"left": [], "right": []}
+
+    def greet(session):
+        times[session.startup["database"]].append(time.monotonic())
+        session.greet()
+        return True
+
+    with FakeServer(authenticate=greet) as server:
+        connections = {name: to(server, database=name) for name in times}
+        checks = {"interval": "100ms", "window": "1ms", "failure_window": "1ms"}
+        start_box(config(pg, {"connections": connections}, checks=checks))
+        eventually(lambda: min(map(len, times.values())) > 40, "forty checks of each", 30)
+    apart = [abs(a - b) for a, b in zip(times["left"], times["right"])]
+    # Without chance both would be asked in one turn of the catalog's thread, every time.
+    assert max(apart) > 0.02, apart
+
+
 # --- over restarts
 
 

@@ -32,7 +32,9 @@ from harness.replies import (
     OID,
     PROTOCOLS,
     TEXT,
+    TEXT_ARRAY,
     TIMESTAMPTZ,
+    UUID,
     columns,
     errors,
     kinds,
@@ -95,6 +97,29 @@ RELATIONS = {
         ("status", TEXT),
     ],
 }
+NOTICE_COLUMNS = [
+    *((name, TEXT) for name in ("notice_type", "message", "hint", "action")),
+    *((f"redacted_{name}", TEXT) for name in ("message", "hint", "action")),
+    ("action_type", TEXT),
+    ("object_id", TEXT),
+    ("dependency_ids", TEXT_ARRAY),
+    ("created_at", TIMESTAMPTZ),
+    ("updated_at", TIMESTAMPTZ),
+    ("fingerprint", UUID),
+    ("status", TEXT),
+]
+NOTICE_RELATIONS = {
+    **{
+        f"mz_internal.mz_{name}notices{redacted}": NOTICE_COLUMNS
+        for name in ("", "optimizer_")
+        for redacted in ("", "_redacted")
+    },
+    "mz_internal.mz_ignored_optimizer_notices": [
+        ("fingerprint", UUID),
+        ("ignored_by", TEXT),
+        ("ignored_at", TIMESTAMPTZ),
+    ],
+}
 FILLED = [CONNECTIONS, STATUSES, HISTORY]
 RELATION = pytest.mark.parametrize("relation", RELATIONS)
 MAIN = f"FROM {CONNECTIONS} WHERE name = 'main'"
@@ -134,6 +159,17 @@ def test_types_as_the_server_sees_them(client, relation):
     expressions = ", ".join(f"pg_typeof(r.{name})::oid" for name, _ in RELATIONS[relation])
     sql = f"SELECT {expressions} FROM (SELECT 1) one LEFT JOIN {relation} r ON true LIMIT 1"
     assert [int(v) for v in rows(client.query(sql))[0]] == [t for _, t in RELATIONS[relation]]
+
+
+@pytest.mark.parametrize("relation", NOTICE_RELATIONS)
+@PROTOCOLS
+def test_columns_of_notices(reader, relation, ask):
+    expected = NOTICE_RELATIONS[relation]
+    assert columns(succeeded(ask(reader, f"SELECT * FROM {relation}"))) == expected
+    expressions = ", ".join(f"pg_typeof(r.{name})::oid" for name, _ in expected)
+    sql = f"SELECT {expressions} FROM (SELECT 1) one LEFT JOIN {relation} r ON true LIMIT 1"
+    assert [int(v) for v in rows(ask(reader, sql))[0]] == [t for _, t in expected]
+    refused(ask(reader, f"DELETE FROM {relation}"), "42501")
 
 
 @RELATION

@@ -185,8 +185,10 @@ def test_who_may_read(client, watched):
         (nobody, f"SELECT * FROM {NOTICES}"),
         (nobody, "SHOW NOTICES"),
     ):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
             told.run(sql)
+        if sql.endswith(NOTICES):
+            assert REDACTED in refused.value.diag.message_hint
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         support.run("ALTER NOTICE '9f2c1a34-0000-4000-8000-000000000000' RESET STATUS")
     support.connection.close()
