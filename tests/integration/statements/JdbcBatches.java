@@ -5,6 +5,7 @@ import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
+import java.sql.ResultSetMetaData;
 import java.sql.SQLException;
 import java.sql.SQLWarning;
 import java.sql.Statement;
@@ -83,7 +84,31 @@ public class JdbcBatches extends JdbcChecks {
                 ResultSet rows = statement.executeQuery("SHOW CONNECTIONS")) {
             check(rows.next() && rows.getString("name").equals("main"), what + ": SHOW CONNECTIONS");
         }
+        described(connection, "SHOW CONNECTIONS", "name text, type text, owner text, status text", what);
+        described(connection, "SHOW CONNECTION HISTORY FOR main", "name text, connection_id text, status text,"
+                + " occurred_at timestamptz, error text", what);
+        described(connection, "SELECT * FROM mz_internal.mz_connection_statuses", "id text, name text, type text,"
+                + " last_status_change_at timestamptz, status text, error text", what);
         check(number(connection, "SELECT 5") == 5, what + ": usable");
+    }
+
+    // Before it runs, as the driver asks for it (Describe), and with its rows.
+    static void described(Connection connection, String sql, String expected, String what) throws SQLException {
+        try (PreparedStatement statement = connection.prepareStatement(sql)) {
+            check(columns(statement.getMetaData()).equals(expected), what + ": before " + sql);
+            try (ResultSet rows = statement.executeQuery()) {
+                check(columns(rows.getMetaData()).equals(expected), what + ": " + sql);
+            }
+        }
+    }
+
+    static String columns(ResultSetMetaData about) throws SQLException {
+        StringBuilder found = new StringBuilder();
+        for (int i = 1; i <= about.getColumnCount(); i++) {
+            found.append(i > 1 ? ", " : "").append(about.getColumnName(i)).append(' ')
+                    .append(about.getColumnTypeName(i));
+        }
+        return found.toString();
     }
 
     public static void main(String[] arguments) throws Exception {
