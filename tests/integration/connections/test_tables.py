@@ -791,7 +791,7 @@ def test_many_rows_are_read_fast(pg, start_box):
         )
     figures = [f"{seconds * 1000:.0f} ms" for seconds in (ours, joined, theirs)]
     print("history {}, joined {}, a real table {}".format(*figures))
-    # A time that noise cannot break; the figures are in docs/performance.md.
+    # A time that noise cannot break; the bound is for whoever reads what was printed.
     assert ours < theirs + 5, (ours, theirs)
 
 

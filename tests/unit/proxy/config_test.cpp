@@ -182,7 +182,44 @@ TEST_CASE("config: the smallest file gives the example's defaults", "[config]") 
     CHECK(loaded.routes[0]->mode == pool_mode::transaction);
     CHECK(loaded.routes[0]->pool_size == 20);
     CHECK(loaded.routes[0]->server_lifetime == 1h);
+    CHECK(loaded.catalog.url == "sqlite:signalbox.db");
+    CHECK_FALSE(loaded.catalog.password);
+    CHECK(loaded.catalog.ssl_mode == "prefer");
+    CHECK(loaded.catalog.history_per_connection == 5);
+    CHECK(loaded.catalog.status_quota == signalbox::catalog::rate{20, 1min});
+    CHECK(loaded.catalog.ignored_retention == 180 * 24h);
+    CHECK(loaded.catalog.catalog_schema == "mz_catalog");
+    CHECK(loaded.catalog.internal_schema == "mz_internal");
+    CHECK(loaded.availability.interval == 30s);
     CHECK(loaded.warnings.empty());
+}
+
+TEST_CASE("config: every setting of the catalog and its checks arrives", "[config]") {
+    const configuration loaded = load_with(R"(
+[secrets]
+pw = { value = "demo" }
+[catalog]
+url = "postgresql://app@127.0.0.1/catalog"
+password = "pw"
+ssl_mode = "require"
+history_per_connection = 6
+status_quota = "7/h"
+ignored_retention = "8d"
+notices = false
+schemas = { catalog = "a", internal = "b" }
+[availability]
+interval = "9s"
+)");
+    CHECK(loaded.catalog.url == "postgresql://app@127.0.0.1/catalog");
+    CHECK(loaded.catalog.password == "demo");
+    CHECK(loaded.catalog.ssl_mode == "require");
+    CHECK(loaded.catalog.history_per_connection == 6);
+    CHECK(loaded.catalog.status_quota == signalbox::catalog::rate{7, 1h});
+    CHECK(loaded.catalog.ignored_retention == 8 * 24h);
+    CHECK_FALSE(loaded.catalog.notices);
+    CHECK(loaded.catalog.catalog_schema == "a");
+    CHECK(loaded.catalog.internal_schema == "b");
+    CHECK(loaded.availability.interval == 9s);
 }
 
 TEST_CASE("config: every setting arrives", "[config]") {
