@@ -230,7 +230,7 @@ def test_a_password_is_checked_off_the_event_loop(slow_box):
     other = slow_box.raw("transaction")
 
     def answered_meanwhile():
-        with RawClient("127.0.0.1", slow_box.port, timeout=30) as client:
+        with RawClient("127.0.0.1", slow_box.port, timeout=60) as client:
             client.send(messages.startup("slow", "transaction"))
             assert client.read_message()[0] == b"R"
             client.send(messages.password(messages.cstring("wrong")))
@@ -253,7 +253,7 @@ def test_a_right_password_is_derived_once(slow_box):
     for count in (1, 10):
         before = cpu_seconds(slow_box.pid)
         for _ in range(count):
-            slow_box.raw("transaction", user="slow", password=ROLES["app"]).terminate()
+            slow_box.raw("transaction", user="slow", password=ROLES["app"], timeout=60).terminate()
         costs.append(cpu_seconds(slow_box.pid) - before)
     assert costs[0] > 0.05, costs
     assert costs[1] < costs[0], costs
