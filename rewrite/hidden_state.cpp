@@ -82,6 +82,10 @@ bool is_one_of(const std::array<std::string_view, N>& words, std::string_view wo
     });
 }
 
+/// A longer text may make state: a millisecond of an event loop.
+constexpr std::size_t max_walked_tokens = 20'000;
+constexpr std::size_t max_walked_bytes = std::size_t{128} << 10U;
+
 /// U&"…" can spell anything, with an escape character of its own.
 bool is_unicode_name(const token& t) noexcept {
     return t.kind == token_kind::quoted_identifier && !t.text.starts_with('"');
@@ -118,19 +122,22 @@ bool begins_statement(std::string_view word_before) {
     return is_one_of(openers, word_before);
 }
 
-/// UPDATE pg_settings is SET in another dress.
-bool updates_settings(std::string_view sql) {
-    constexpr std::string_view view = "pg_settings";
-    const auto first = sql.find_first_not_of(" \t\r\n");
-    if (first == std::string_view::npos || !equals_ignoring_case(sql.substr(first, 6), "update")) {
-        return false;
-    }
-    for (auto at = sql.find('_'); at != std::string_view::npos; at = sql.find('_', at + 1)) {
-        if (at >= 2 && equals_ignoring_case(sql.substr(at - 2, view.size()), view)) {
+/// An UPDATE of it is SET in another dress.
+constexpr std::string_view settings_view = "pg_settings";
+
+bool stands_in(std::string_view sql, std::string_view word, char rare, std::size_t rare_at) {
+    for (auto at = sql.find(rare); at != std::string_view::npos; at = sql.find(rare, at + 1)) {
+        if (at >= rare_at && equals_ignoring_case(sql.substr(at - rare_at, word.size()), word)) {
             return true;
         }
     }
     return false;
+}
+
+/// Behind a comment, EXPLAIN ANALYZE or another statement, too.
+bool updates_settings(std::string_view sql) {
+    return stands_in(sql, settings_view, '_', 2) &&
+           (stands_in(sql, "update", 'u', 0) || stands_in(sql, "update", 'U', 0));
 }
 
 std::string counted(std::string_view relation) {
@@ -175,12 +182,15 @@ std::string catalog_sql() {
         " ') ') FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) 11"
         " AND p.proname = ANY (ARRAY[" +
         makers_list() + "]::pg_catalog.name[]))";
-    const auto direct = [&](std::string_view kind, std::string_view tree, std::string_view from) {
+    const auto direct = [&](std::string_view kind,
+                            std::string_view tree,
+                            std::string_view from,
+                            std::string_view which = {}) {
         return " UNION ALL SELECT '" + std::string{kind} +
                "', 'set_config', '' WHERE EXISTS (SELECT 1"
                " FROM pg_catalog." +
-               std::string{from} + " t WHERE t.oid >= 16384 AND t." + std::string{tree} +
-               "::pg_catalog.text OPERATOR(pg_catalog.~) " + pattern + ")";
+               std::string{from} + " t WHERE t.oid >= 16384" + std::string{which} + " AND t." +
+               std::string{tree} + "::pg_catalog.text OPERATOR(pg_catalog.~) " + pattern + ")";
     };
     return "SET LOCAL search_path = pg_catalog;"
            "SELECT DISTINCT 'known', p.proname::pg_catalog.text, '' FROM pg_catalog.pg_proc p"
@@ -193,25 +203,43 @@ std::string catalog_sql() {
            " COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc)"
            " FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang"
            " WHERE p.oid >= 16384 AND p.prokind <> 'a'"
+           // What an aggregate is made of, and the defaults of a function's arguments.
            " UNION ALL SELECT 'body', p.proname::pg_catalog.text,"
            " pg_catalog.string_agg(f.proname::pg_catalog.text, ' ')"
            " FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_depend d ON d.objid = p.oid"
            " AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass"
            " AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass"
            " JOIN pg_catalog.pg_proc f ON f.oid = d.refobjid"
-           " WHERE p.oid >= 16384 AND p.prokind = 'a' GROUP BY p.oid, p.proname"
+           " WHERE p.oid >= 16384 GROUP BY p.oid, p.proname"
+           " UNION ALL SELECT 'risky', p.proname::pg_catalog.text, '' FROM pg_catalog.pg_proc p"
+           " WHERE p.oid >= 16384 AND p.proargdefaults::pg_catalog.text"
+           " OPERATOR(pg_catalog.~) " +
+           pattern +
+           // A domain's constraint is looked at by every cast.
            " UNION ALL SELECT DISTINCT CASE WHEN d.classid IN"
            " ('pg_catalog.pg_trigger'::pg_catalog.regclass,"
            " 'pg_catalog.pg_attrdef'::pg_catalog.regclass,"
-           " 'pg_catalog.pg_constraint'::pg_catalog.regclass) THEN 'written' ELSE 'read' END,"
+           " 'pg_catalog.pg_constraint'::pg_catalog.regclass) AND NOT EXISTS (SELECT 1"
+           " FROM pg_catalog.pg_constraint c WHERE c.oid = d.objid AND c.contypid <> 0"
+           " AND d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass)"
+           " THEN 'written' ELSE 'read' END,"
            " p.proname::pg_catalog.text, ''"
            " FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"
            " WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid >= 16384"
            " AND d.classid <> 'pg_catalog.pg_proc'::pg_catalog.regclass" +
            direct("read", "ev_action", "pg_rewrite") + direct("read", "polqual", "pg_policy") +
            direct("written", "polwithcheck", "pg_policy") +
-           direct("written", "adbin", "pg_attrdef") + direct("written", "conbin", "pg_constraint") +
-           direct("written", "tgqual", "pg_trigger");
+           direct("written", "adbin", "pg_attrdef") +
+           direct("written", "conbin", "pg_constraint", " AND t.contypid = 0") +
+           direct("read", "conbin", "pg_constraint", " AND t.contypid <> 0") +
+           direct("written", "typdefaultbin", "pg_type") +
+           direct("written", "tgqual", "pg_trigger") +
+           // A view of pg_settings can be updated as that can.
+           " UNION ALL SELECT 'written', 'set_config', '' WHERE EXISTS (SELECT 1"
+           " FROM pg_catalog.pg_depend d WHERE d.objid >= 16384"
+           " AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+           " AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+           " AND d.refobjid = 'pg_catalog.pg_settings'::pg_catalog.regclass)";
 }
 
 std::string tidy_sql() {
@@ -240,6 +268,7 @@ void hidden_state_rules::finish() {
     for (const auto each : state_makers) {
         risky_.emplace(each);
     }
+    risky_.emplace(settings_view);
     // A function that calls a risky one is risky; so is one that writes, where writing is.
     bool grows = true;
     while (std::exchange(grows, false)) {
@@ -298,8 +327,14 @@ bool hidden_state_rules::may_make_state(std::string_view sql) const {
     if (!has_call && !has_body && !writes_) {
         return false;
     }
+    if (sql.size() > max_walked_bytes) {
+        return true;
+    }
     walk at{sql};
-    while (!at.at_end()) {
+    for (auto left = max_walked_tokens; !at.at_end(); --left) {
+        if (left == 0) {
+            return true;
+        }
         const auto before = at.before();
         const auto t = at.step();
         const bool is_word = t.kind == token_kind::word;

@@ -11,6 +11,7 @@ from policies import SCHEMA, config
 LONG_LISTS = {
     "test_batch_differential",
     "test_batches_of_clients",
+    "test_hidden_paths",
     "test_hidden_state",
     "test_random_batches",
     "test_rpc_names",

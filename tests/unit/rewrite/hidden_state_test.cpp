@@ -3,6 +3,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <string>
+
 using signalbox::rewrite::hidden_state_rules;
 
 namespace {
@@ -108,6 +110,35 @@ TEST_CASE("triggers make writing risky, views make everything risky", "[rewrite]
     CHECK_FALSE(harmless.may_make_state("insert into t values (1)"));
     const auto read = learned({{"read", "set_config"}});
     CHECK(read.may_make_state("select * from v"));
+}
+
+TEST_CASE("an update of pg_settings is seen wherever it stands", "[rewrite][hidden]") {
+    const auto rules = learned({{"body", "f", "begin update pg_settings set setting = 1; end"}});
+    for (const auto* sql :
+         {"/* x */ update pg_settings set setting = 1",
+          "-- x\nUpdate \"pg_settings\" set setting = 1",
+          "explain analyze UPDATE pg_catalog.pg_settings set setting = 1",
+          "select 1; update PG_SETTINGS set setting = 1",
+          "select f()"}) {
+        CAPTURE(sql);
+        CHECK(rules.may_make_state(sql));
+    }
+    CHECK_FALSE(rules.may_make_state("select setting from pg_settings"));
+    CHECK_FALSE(rules.may_make_state("update t set a = 1 where b = 'x'"));
+}
+
+TEST_CASE("a text that would be read for too long may make state", "[rewrite][hidden]") {
+    const auto rules = learned({});
+    const auto list_of = [](int count) {
+        std::string sql = "select 1";
+        for (int i = 0; i < count; ++i) {
+            sql += ", now()";
+        }
+        return sql;
+    };
+    CHECK_FALSE(rules.may_make_state(list_of(4'000)));
+    CHECK(rules.may_make_state(list_of(40'000)));
+    CHECK(rules.may_make_state("select '" + std::string(200'000, 'a') + "'"));
 }
 
 TEST_CASE("other languages are risky, an extension's C functions are not", "[rewrite][hidden]") {
