@@ -1,5 +1,6 @@
 #include "parser/commands.hpp"
 
+#include "parser/limits.hpp"
 #include "parser/names.hpp"
 #include "parser/strings.hpp"
 #include "wire/error_response.hpp"
@@ -599,6 +600,9 @@ private:
 }  // namespace
 
 std::variant<command, command_error> parse_command(std::string_view sql, backslashes strings) {
+    if (tree_tokens(sql, max_command_tokens) > max_command_tokens) {
+        return command_error{"54001", "statement is too long"};
+    }
     return command_reader{sql, strings}.read();
 }
 

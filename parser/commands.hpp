@@ -154,9 +154,12 @@ using command = std::variant<
     alter_notice,
     show_notices>;
 
+/// More than any sensible statement has, and less than a millisecond to read.
+constexpr std::size_t max_command_tokens = 10'000;
+
 struct command_error {
-    std::string_view sqlstate;  // 42601; 22023 for VALIDATE; what PostgreSQL's scanner says of a
-                                // string that it cannot read
+    std::string_view sqlstate;  // 42601; 22023 for VALIDATE; 54001 beyond max_command_tokens; what
+                                // PostgreSQL's scanner says of a string that it cannot read
     std::string message;        // `syntax error at or near "…"`, `syntax error at end of input`
     std::size_t position = 0;   // 1-based, in characters from the text's beginning, as PostgreSQL
                                 // reports it; 0: none

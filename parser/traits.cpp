@@ -103,6 +103,7 @@ private:
     void end_statement() {
         flush_name();
         position_ = 0;
+        is_local_ = false;
         first_ = {};
         previous_ = {};
         in_name_ = true;
@@ -131,7 +132,7 @@ private:
                 position_ == 1 || (position_ == 2 && equals_ignoring_case(previous_, "session"));
             if (is_target && is("role")) {
                 found_.uncarryable = "SET ROLE";
-            } else if (is("authorization")) {
+            } else if (is("authorization") && !is_local_) {
                 found_.uncarryable = "SET SESSION AUTHORIZATION";
             }
         } else if (first_is("prepare")) {
@@ -183,6 +184,7 @@ private:
             return;
         }
         if (position_ == 1) {
+            is_local_ = equals_ignoring_case(t.text, "local");
             for (const auto* local : {"local", "transaction", "constraints"}) {
                 if (equals_ignoring_case(t.text, local)) {
                     ++local_sets_;
@@ -270,6 +272,7 @@ private:
     std::size_t position_ = 0;
     int statements_ = 0;
     int local_sets_ = 0;
+    bool is_local_ = false;  // SET LOCAL
     std::string_view first_;
     std::string_view previous_;
     std::string name_;
@@ -352,11 +355,19 @@ text_traits scan_text(std::string_view sql) {
     }
     found.needs_inspection = might_leave_state(sql);
     statement_reader reader{found};
-    lexer tokens{sql};
-    for (token t = tokens.next(); t.kind != token_kind::end; t = tokens.next()) {
+    lexer tokens{sql.substr(0, max_scanned_bytes)};
+    auto left = max_scanned_tokens;
+    for (token t = tokens.next(); t.kind != token_kind::end && left > 0; t = tokens.next()) {
         reader.on_token(t);
+        --left;
     }
     reader.finish();
+    if (left == 0 || sql.size() > max_scanned_bytes) {
+        found.is_cut = true;
+        found.needs_inspection = true;
+        found.only_local_set = false;
+        found.reset_target.clear();
+    }
     return found;
 }
 

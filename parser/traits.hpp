@@ -10,6 +10,7 @@
 // is given back; false negatives are bugs.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -27,6 +28,7 @@ struct text_traits {
     bool opens_block = false;  // BEGIN or START TRANSACTION
     bool forgets_statements = false;  // DEALLOCATE ALL, DISCARD ALL
     bool resets_parameters = false;   // RESET, DISCARD ALL
+    bool is_cut = false;              // only its beginning was read: there may be more of anything
     std::string_view
         uncarryable;  // what makes state that only this server connection has; "" = nothing
     std::string
@@ -39,6 +41,10 @@ struct text_traits {
 
 /// False: the text has none of the traits. Cost: about half a nanosecond a byte.
 bool quick_scan(std::string_view sql) noexcept;
+
+/// What is read of a text: a millisecond of an event loop.
+constexpr std::size_t max_scanned_tokens = 20'000;
+constexpr std::size_t max_scanned_bytes = std::size_t{128} << 10U;
 
 text_traits scan_text(std::string_view sql);
 

@@ -366,6 +366,7 @@ void relay::note_traits(const parser::text_traits& traits) {
     if (renames() && traits.needs_inspection) {
         suspect_ = true;
     }
+    hidden_ = hidden_ || (renames() && traits.is_cut);
     // What follows counts in session mode, too: where the session moves to another server.
     if (traits.dynamic_parameter) {
         rare().pinned_by = "set_config() with a name that is not a literal";

@@ -154,13 +154,18 @@ public:
     }
 
 private:
+    /// Among the first tokens: COMMIT TRANSACTION AND CHAIN, behind some empty statements.
     static bool has_word(std::string_view sql, std::string_view word) noexcept {
+        constexpr int looked_at = 64;
         parser::lexer tokens{sql};
         auto t = tokens.next();
-        while (t.kind != parser::token_kind::end && !parser::equals_ignoring_case(t.text, word)) {
+        for (int left = looked_at; left > 0 && t.kind != parser::token_kind::end; --left) {
+            if (parser::equals_ignoring_case(t.text, word)) {
+                return true;
+            }
             t = tokens.next();
         }
-        return t.kind != parser::token_kind::end;
+        return false;
     }
 
     std::string text_;

@@ -90,7 +90,7 @@ def test_sigterm_under_load(pg, accounts, start_box):
     """What was reported as committed is there; every session ends with 57P01; exit status 0."""
     pg.admin("TRUNCATE drained")
     box = start_box(standard_config(pg, route={"drain_timeout": "10s"}))
-    committed, farewells = [], []
+    committed, endings = [], []
 
     def work(number):
         client = box.raw("transaction", timeout=20)

@@ -12,6 +12,9 @@ ROUTES = {
     "refuse": {"pool_size": 2, "session_state": "refuse"},
     "session_one": {"pool_mode": "session", "pool_size": 1},
     "statement_one": {"pool_mode": "statement", "pool_size": 1},
+    # As superuser: some state only a superuser can make.
+    "root_two": {"connection": "root", "pool_size": 2},
+    "root_refuse": {"connection": "root", "pool_size": 2, "session_state": "refuse"},
 }
 
 SCHEMA = """
@@ -42,8 +45,9 @@ def box(pg):
     pg.admin(SCHEMA)
     # Some of what pins is for superusers.
     routes["root_one"] = {**routes["one"], "connection": "root"}
-    root = {"type": "postgres", "host": "127.0.0.1", "port": pg.port, "user": "postgres"}
-    with Signalbox(standard_config(pg, {"connections": {"root": root}}, routes=routes)) as process:
+    root = {"host": "127.0.0.1", "port": pg.port, "user": "postgres", "ssl_mode": "disable"}
+    tables = standard_config(pg, {"connections": {"root": root}}, routes=routes)
+    with Signalbox(tables) as process:
         yield process
 
 

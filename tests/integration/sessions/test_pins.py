@@ -4,7 +4,7 @@ import pytest
 
 from harness import eventually
 from harness.messages import query
-from harness.raw_client import notices
+from harness.raw_client import first_error, notices
 
 
 class Cause:
@@ -138,6 +138,69 @@ def test_load_pins_and_nobody_gets_the_server_connection(clients):
     other = clients("root_one")
     assert other.value("SELECT pg_backend_pid()") != pid
     assert other.error("SHOW auto_explain.log_min_duration")["C"] == "42704"
+
+
+@pytest.mark.parametrize(
+    "make, unmake",
+    [
+        (
+            "SELECT pg_advisory_lock(525252), pg_advisory_lock(525252)",
+            ["SELECT pg_advisory_unlock(525252)", "SELECT pg_advisory_unlock(525252)"],
+        ),
+        (
+            "SELECT pg_advisory_lock(535353), pg_advisory_lock_shared(5, 3)",
+            ["SELECT pg_advisory_unlock_shared(5, 3)", "SELECT pg_advisory_unlock_all()"],
+        ),
+        (
+            "CREATE TEMP TABLE pin_first (); CREATE TEMP VIEW pin_second AS SELECT 1",
+            ["DROP TABLE pin_first", "DROP VIEW pin_second"],
+        ),
+        (
+            "CREATE TEMP TABLE pin_discarded (); SET ROLE other",
+            ["RESET ROLE", "DISCARD TEMP"],
+        ),
+        (
+            "PREPARE pin_one AS SELECT 1; PREPARE pin_two AS SELECT 2",
+            ["DEALLOCATE pin_one", "DEALLOCATE ALL"],
+        ),
+    ],
+)
+def test_a_pin_ends_with_the_last_of_its_causes(clients, make, unmake):
+    client, other = clients("one"), clients("one")
+    client.query(make)
+    for statement in unmake:
+        other.send(query("SELECT 'served'"))
+        other.expect_silence(0.1)
+        other.cancel()
+        assert first_error(other.read_until(b"Z"))["C"] == "57014"
+        client.query(statement)
+    assert other.value("SELECT 'served'") == "served"
+
+
+@pytest.mark.parametrize("make", ["LOAD 'auto_explain'", "SET SESSION AUTHORIZATION app"])
+def test_what_only_a_superuser_makes(clients, make):
+    """Pinned, said so once, or refused."""
+    client, other = clients("root_two"), clients("root_two")
+    own = notices(client.query(make))
+    assert [(n["C"], n["S"]) for n in own] == [("00000", "NOTICE")], own
+    pid = client.value("SELECT pg_backend_pid()")
+    for _ in range(3):
+        assert other.value("SELECT pg_backend_pid()") != pid
+        assert client.value("SELECT pg_backend_pid()") == pid
+    client.terminate()
+    assert other.value("SELECT session_user") == "postgres"
+    fields = clients("root_refuse").error(make)
+    assert (fields["S"], fields["C"]) == ("ERROR", "0A000"), fields
+
+
+@pytest.mark.parametrize("make", ["SET LOCAL ROLE app", "SET LOCAL SESSION AUTHORIZATION app"])
+def test_what_ends_with_its_transaction_is_not_refused(clients, make):
+    client = clients("root_refuse")
+    client.query("BEGIN")
+    assert client.query(make)[0] == (b"C", b"SET\0")
+    assert client.value("SELECT current_user") == "app"
+    client.query("COMMIT")
+    assert client.value("SELECT current_user") == "postgres"
 
 
 def test_one_notice_per_session(clients):

@@ -624,3 +624,21 @@ TEST_CASE("hostile commands take linear time", "[parser][commands]") {
         CHECK(std::holds_alternative<command_error>(found));
     }
 }
+
+TEST_CASE("a command that would be read for too long is refused", "[parser][commands]") {
+    const auto with_options = [](int count) {
+        std::string sql = "create connection a to postgres (host 'h'";
+        for (int i = 0; i < count; ++i) {
+            sql += ", port 1";
+        }
+        return parse_command(sql + ")");
+    };
+    CHECK(std::holds_alternative<command>(with_options(1'000)));
+    const auto found = with_options(10'000);
+    REQUIRE(std::holds_alternative<command_error>(found));
+    CHECK(std::get<command_error>(found).sqlstate == "54001");
+    // A literal is one token, however long.
+    CHECK(std::holds_alternative<command>(
+        parse_command("create connection a to postgres (host '" + std::string(200'000, 'h') + "')")
+    ));
+}

@@ -185,6 +185,43 @@ TEST_CASE("what forgets all statements, and what resets parameters", "[parser][t
     CHECK_FALSE(scan_text("deallocate all").resets_parameters);
 }
 
+TEST_CASE("of a text with very many tokens only the first are read", "[parser][traits]") {
+    const auto batch_of = [](int count) {
+        std::string sql = "set local a = 1";
+        for (int i = 0; i < count; ++i) {
+            sql += ";select";
+        }
+        return sql + ";set my.var = 1";
+    };
+    const auto whole = scan_text(batch_of(5'000));
+    CHECK_FALSE(whole.is_cut);
+    CHECK(whole.custom_parameters == names{"my.var"});
+    const auto cut = scan_text(batch_of(50'000));
+    CHECK(cut.is_cut);
+    CHECK(cut.needs_inspection);
+    CHECK_FALSE(cut.only_local_set);
+    CHECK(cut.custom_parameters.empty());
+    std::string one = "set local a = 1";
+    for (int i = 0; i < 50'000; ++i) {
+        one += ",1";
+    }
+    CHECK_FALSE(scan_text(one).only_local_set);
+    const auto literal = "set my.var = '" + std::string(200'000, 'a') + "'";
+    CHECK(scan_text(literal).is_cut);
+    CHECK(scan_text(literal).custom_parameters == names{"my.var"});
+}
+
+TEST_CASE("a role that is set for one transaction stays nowhere", "[parser][traits]") {
+    CHECK(scan_text("set role a").uncarryable == "SET ROLE");
+    CHECK(scan_text("set local role a").uncarryable.empty());
+    CHECK(scan_text("set session authorization a").uncarryable == "SET SESSION AUTHORIZATION");
+    CHECK(
+        scan_text("set session session authorization a").uncarryable == "SET SESSION AUTHORIZATION"
+    );
+    CHECK(scan_text("set local session authorization a").uncarryable.empty());
+    CHECK_FALSE(scan_text("set local x = 1; set session authorization a").uncarryable.empty());
+}
+
 TEST_CASE("where the quick scan says no, the tokens find nothing", "[parser][traits][property]") {
     // Built from the pieces that matter, glued at random: quotes that open and never close,
     // comments that hide words, blanks of every kind, words cut in two.
