@@ -16,7 +16,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 @pytest.fixture(scope="module")
 def box(pg):
-    config = merge(standard_config(pg), {"tls": {"mode": "require"}})
+    routes = {"transaction_one": {"pool_mode": "transaction", "pool_size": 1}}
+    config = merge(standard_config(pg, routes=routes), {"tls": {"mode": "require"}})
     with Signalbox(config) as process:
         yield process
 
