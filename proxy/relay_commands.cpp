@@ -102,7 +102,7 @@ void relay::end_own_unit(const command_reply& reply, outbox& to_server, outbox& 
         write_command_rows(out, reply, {}, 0, 0);
     }
     wire::write_command_complete(out, reply.tag);
-    statements_->run->end_statement();
+    statements_->run->end_statement(reply.tag);
     commits_.note_completed(reply.tag);
     end_unit(status(), to_client);
 }

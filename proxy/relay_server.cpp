@@ -325,7 +325,7 @@ void relay::settle(outbox& to_client) {
             rare().names.confirm_close(d->client_name);
             wire::write_command_complete(out, "DEALLOCATE");
             if (is_running()) {
-                statements_->run->end_statement();
+                statements_->run->end_statement("DEALLOCATE");
             }
             commits_.note_completed("DEALLOCATE");
             tell_ready(s.status, to_client);
@@ -380,7 +380,7 @@ void relay::on_copy_in() {
 void relay::on_tag(std::string_view tag) {
     auto& s = *server_;
     const auto is = [tag](std::string_view word) { return tag.starts_with(word); };
-    commits_.note_completed(tag, is_running() && statements_->run->end_statement());
+    commits_.note_completed(tag, is_running() && statements_->run->end_statement(tag));
     const bool forgets = is("DISCARD ALL") || is("DEALLOCATE ALL");
     if (is("RESET") || is("DISCARD ALL")) {
         reset_seen_ = true;

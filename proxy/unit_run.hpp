@@ -116,13 +116,14 @@ public:
         return units_[at_++];
     }
 
-    /// A statement of the unit under way is done. Whether it ends its block, also where AND CHAIN
-    /// opens another.
-    bool end_statement() noexcept {
+    /// A statement of the unit under way is done, with this command tag. Whether it ends its block,
+    /// also where AND CHAIN opens another.
+    bool end_statement(std::string_view tag) noexcept {
         const auto& all = batch_->statements;
         const auto& done = all[std::min(present().first + done_in_unit_++, all.size() - 1)];
         return done.kind == parser::statement_kind::end_block ||
-               has_word(std::string_view{text_}.substr(done.offset, done.size), "chain");
+               ((tag.starts_with("COMMIT") || tag.starts_with("ROLLBACK")) &&
+                has_word(std::string_view{text_}.substr(done.offset, done.size), "chain"));
     }
 
     void fail() noexcept { failed_ = true; }
