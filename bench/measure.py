@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import libpq
-from servers import PG_BIN, SESSION, TRANSACTION, Failure
+from servers import PG_BIN, SESSION, TRANSACTION, UNHANDLED, Failure
 
 CLIENTS = 16
 LOGIN_THREADS = 4
@@ -68,14 +68,23 @@ def prepare(direct, scale, copy_mb):
     return data
 
 
-def pgbench(server, mode, seconds):
+def handling(server, mode, seconds):
+    """What looking at statements costs: CPU per transaction with it, over CPU without it."""
+    cpu = {TRANSACTION: 0.0, UNHANDLED: 0.0}
+    for database in (TRANSACTION, UNHANDLED, UNHANDLED, TRANSACTION):
+        cpu[database] += pgbench(server, mode, seconds / 2, database)["cpu_us_per_transaction"]
+    return {"handling_ratio": cpu[TRANSACTION] / cpu[UNHANDLED]}
+
+
+def pgbench(server, mode, seconds, database=None):
     """Select-only pgbench; percentiles from its log of every transaction."""
-    # PgBouncer 1.18 does not know named prepared statements in transaction mode.
-    database = SESSION if mode == "prepared" and server.name == "pgbouncer" else TRANSACTION
+    if database is None:
+        # PgBouncer 1.18 does not know named prepared statements in transaction mode.
+        database = SESSION if mode == "prepared" and server.name == "pgbouncer" else TRANSACTION
     with tempfile.TemporaryDirectory() as folder:
         before = cpu_seconds(server)
         output = run(
-            [PG_BIN / "pgbench", "-n", "-S", "-M", mode, "-c", CLIENTS, "-j", 1, "-T", seconds]
+            [PG_BIN / "pgbench", "-n", "-S", "-M", mode, "-c", CLIENTS, "-j", 1, "-T", max(1, int(seconds))]
             + ["-l", f"--log-prefix={folder}/log"],
             server,
             database,

@@ -34,6 +34,8 @@ WORKLOADS = [
     "pgbench-simple",
     "pgbench-extended",
     "pgbench-prepared",
+    "handling-simple",
+    "handling-extended",
     "copy-out",
     "copy-in",
     "login-plain",
@@ -46,6 +48,7 @@ WORKLOADS = [
 FIGURES = {
     "cpu_us_per_transaction": ("CPU µs per transaction", "{:.2f}"),
     "tps": ("transactions per second", "{:.0f}"),
+    "handling_ratio": ("CPU with statement handling / without", "{:.3f}"),
     "cpu_s_per_gb": ("CPU s per GB", "{:.3f}"),
     "mb_per_s": ("MB/s", "{:.0f}"),
     "cpu_us_per_login": ("CPU µs per login", "{:.0f}"),
@@ -64,6 +67,7 @@ TARGETS = {
     ("pgbench-simple", "tps"): ("ratio", "≥", 1.0),
     ("pgbench-extended", "tps"): ("ratio", "≥", 1.0),
     ("pgbench-prepared", "tps"): ("ratio", "≥", 1.0),
+    ("handling-simple", "handling_ratio"): ("figure", "≤", 1.05),
     ("copy-out", "cpu_s_per_gb"): ("ratio", "≤", 0.35),
     ("copy-in", "cpu_s_per_gb"): ("ratio", "≤", 0.35),
     ("login-plain", "cpu_us_per_login"): ("ratio", "≤", 1.3),
@@ -121,6 +125,8 @@ def one(workload, server, direct, data, options):
     kind, _, variant = workload.partition("-")
     if kind == "pgbench":
         return measure.pgbench(server, variant, options.seconds)
+    if kind == "handling":
+        return measure.handling(server, variant, options.seconds)
     if kind == "copy":
         return measure.copy(server, direct, variant, data)
     if kind == "login":
@@ -130,6 +136,8 @@ def one(workload, server, direct, data, options):
 
 def measures(workload, server):
     """A direct connection has no TLS here, and its memory is PostgreSQL's own affair."""
+    if workload.startswith("handling"):
+        return server.name == "signalbox"
     return server.name != "direct" or not (workload.startswith("memory") or workload.endswith("tls"))
 
 
@@ -252,7 +260,7 @@ def main():
             servers.append(server)
 
         data = None
-        if any(workload.startswith(("pgbench", "copy")) for workload in options.workloads):
+        if any(workload.startswith(("pgbench", "handling", "copy")) for workload in options.workloads):
             progress("making the tables")
             data = measure.prepare(direct, options.scale, options.copy_mb)
         started = time.monotonic()

@@ -25,6 +25,8 @@ USER = "bench"
 
 # What a target's route is called: pgbench's prepared mode needs a session's own server connection on PgBouncer 1.18.
 TRANSACTION, SESSION = "bench", "bench_session"
+# Signalbox's alone: statements pass as they are.
+UNHANDLED = "bench_unhandled"
 
 
 class Failure(Exception):
@@ -333,6 +335,14 @@ connection = "main"
 backend_database = "{TRANSACTION}"
 pool_mode = "session"
 pool_size = {POOL_SIZE}
+
+[[routes]]
+database = "{UNHANDLED}"
+connection = "main"
+backend_database = "{TRANSACTION}"
+pool_mode = "transaction"
+pool_size = {POOL_SIZE}
+statement_handling = false
 
 [log]
 level = "warn"

@@ -1,8 +1,7 @@
 // What statement handling costs for one text, in microseconds:
 //
-//     cmake --preset release && cmake --build --preset release --target signalbox_parser
-//     g++ -O2 -std=c++20 -I. bench/statements.cpp build/release/libsignalbox_parser.a -lpg_query
-//         -lprotobuf-c -lre2 -pthread -o build/statements && build/statements
+//     cmake --preset release && cmake --build --preset release --target signalbox_bench_statements
+//     build/release/signalbox_bench_statements
 //
 // Each text is one statement with a list of numbers as long as it takes, or a batch of pgbench's
 // statements. The best of nine rounds.
