@@ -113,7 +113,7 @@ TEST_CASE("notices stand behind the plan and before its completion", "[relay][ex
     CHECK(client.got() == "Columns Row(1) Complete(SELECT 1) Ready(I)");
 }
 
-TEST_CASE("in a transaction block, too", "[relay][explain]") {
+TEST_CASE("notices stand behind a plan in a transaction block, too", "[relay][explain]") {
     explained_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
     auto& client = client_of(world, server);
@@ -273,7 +273,7 @@ TEST_CASE("each plan of a batch has its own", "[relay][explain]") {
     }
 }
 
-TEST_CASE("a plan over the extended protocol", "[relay][explain]") {
+TEST_CASE("a prepared EXPLAIN and its portals", "[relay][explain]") {
     explained_world world{SIGNALBOX_CHUNKS, GENERATE(pool_mode::session, pool_mode::transaction)};
     auto& server = world.add_server();
     auto& client = client_of(world, server);
