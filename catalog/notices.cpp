@@ -337,7 +337,7 @@ private:
     }
 
     /// What the finding was before stays true of it.
-    void carry_over(arrival& to, const stored_notice& from) {
+    static void carry_over(arrival& to, const stored_notice& from) {
         to.notice.created_at = from.created_at;
         to.notice.is_resolved = from.is_resolved;
         if (has_same_text(to.notice, from)) {
