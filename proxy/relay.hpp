@@ -548,6 +548,7 @@ private:
     void ensure_unnamed(outbox& to_server);
     [[nodiscard]] bool must_wait_for_name(std::string_view name, bool is_used) const;
     std::string server_name_for(std::string_view client_name, outbox& to_server, bool& known);
+    std::string push_named(request kind, std::string_view client_name, outbox& to_server);
 
     bool on_server_message(
         char type,

@@ -293,6 +293,17 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
     return std::string{rewrite::unknown_statement_name};
 }
 
+/// The entry of a message that names a statement. The statement's name on the server.
+std::string relay::push_named(request kind, std::string_view client_name, outbox& to_server) {
+    bool known = false;
+    auto server_name = server_name_for(client_name, to_server, known);
+    auto& entry = server_->requests.push(kind);
+    if (!known) {
+        entry.in_detail().client_name = client_name;
+    }
+    return server_name;
+}
+
 relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     if (!renames()) {
         unnamed_unused_ = false;
@@ -328,13 +339,7 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
         pass(m, to_server);
         return taken::all;
     }
-    bool known = false;
-    const auto server_name = server_name_for(names->statement, to_server, known);
-    auto& entry = server_->requests.push(request::bind);
-    if (!known) {
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->client_name = names->statement;
-    }
+    const auto server_name = push_named(request::bind, names->statement, to_server);
     auto& out = to_server.copied();
     const auto length = m.total - 1 - names->statement.size() + server_name.size();
     char header[wire::header_bytes] = {cm::bind};
@@ -374,13 +379,7 @@ relay::taken relay::on_describe(const client_view& m, outbox& to_server) {
         pass(m, to_server);
         return taken::all;
     }
-    bool known = false;
-    const auto server_name = server_name_for(target->name, to_server, known);
-    auto& entry = server_->requests.push(request::describe);
-    if (!known) {
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->client_name = target->name;
-    }
+    const auto server_name = push_named(request::describe, target->name, to_server);
     wire::write_named_target(to_server.copied(), cm::describe, 'S', server_name);
     drop(m);
     return taken::all;
