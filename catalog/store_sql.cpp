@@ -461,7 +461,9 @@ void put_rows(
             }
             parameters.emplace_back(version);
         }
-        connection.execute(begin + placeholders(count, table.columns.size() + 1) + end, parameters);
+        auto sql = begin;
+        sql.append(placeholders(count, table.columns.size() + 1)).append(end);
+        connection.execute(sql, parameters);
         done += count;
     }
 }
