@@ -131,3 +131,13 @@ def run_go(run_program, schema):
         run_program(program, environment={"SCHEMA": schema})
 
     return run
+
+
+# The others walk the same paths of Signalbox, from other languages: left out under a sanitizer.
+UNDER_SANITIZERS = {"test_pgbench", "test_psql", "test_psycopg"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent == HERE and item.path.stem not in UNDER_SANITIZERS:
+            item.add_marker(pytest.mark.slow)
