@@ -110,6 +110,7 @@ std::vector<relation_row> object_rows(const catalog::notice_snapshot& known) {
         return a->id.size() != b->id.size() ? a->id.size() < b->id.size() : a->id < b->id;
     });
     std::vector<relation_row> out;
+    out.reserve(objects.size());
     for (const auto* const each : objects) {
         out.push_back(
             {each->id,
