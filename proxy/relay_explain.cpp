@@ -13,7 +13,6 @@
 
 namespace signalbox::proxy {
 
-namespace cm = wire::client_message;
 namespace sm = wire::server_message;
 
 namespace {
