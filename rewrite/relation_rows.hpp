@@ -66,7 +66,7 @@ public:
     }
 
 private:
-    relation_text made(const relation& which, const Snapshot& known) const {
+    [[nodiscard]] relation_text made(const relation& which, const Snapshot& known) const {
         return std::make_shared<const std::string>(rows_json(which, make_(which, known)));
     }
 
