@@ -561,10 +561,12 @@ void worker::decide(
     parser::backslashes strings,
     std::function<void(parser::verdict_ptr)> done
 ) {
-    shared_.jobs.submit([this, rules = std::move(rules), sql = std::move(sql), strings, done] {
-        auto found = std::make_shared<const parser::verdict>(rules->decide(sql, strings));
-        post([done, found = std::move(found)] { done(found); });
-    });
+    shared_.jobs.submit(
+        [this, rules = std::move(rules), sql = std::move(sql), strings, done = std::move(done)] {
+            auto found = std::make_shared<const parser::verdict>(rules->decide(sql, strings));
+            post([done, found = std::move(found)] { done(found); });
+        }
+    );
 }
 
 void worker::carry_out(command_request asked, std::function<void(command_reply)> done) {
