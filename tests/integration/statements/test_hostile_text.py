@@ -192,8 +192,11 @@ def test_many_hostile_clients_at_once(clients, ledger, beside):
 
 # Long answers, each a turn of the loop of its own.
 LONG_ANSWERS = {"begins"}
-# An event loop is held for 5 ms at most; the rest is for a megabyte in, out, and a long error back.
-MOST_WORK = 10.0
+# Its work for a megabyte in, out, and a long error back is measured beside it, with a text of which
+# nothing is to be found out; a hostile one may take 5 ms more (the most that an event loop may be
+# held), or twice as long where the machine is busy with others.
+HARMLESS = f"{RPC}; SELECT '{'x' * MEGABYTE}' + 1"
+MOST_MORE = 5.0
 
 
 def work_of_threads(box):
@@ -210,8 +213,8 @@ def work_of_threads(box):
 def test_the_event_loop_does_little(box, clients, ledger, name):
     """The loop's thread is the one that ordinary statements give work to; noise only adds to it."""
     client = clients("split_transaction")
-    spent = []
-    while len(spent) < 5 and not (spent and spent[-1] < MOST_WORK):
+
+    def work(text):
         before = work_of_threads(box)
         for _ in range(200):
             client.query("SELECT 1")
@@ -219,10 +222,17 @@ def test_the_event_loop_does_little(box, clients, ledger, name):
         (loop, _) = max(
             ((task, between[task] - before.get(task, 0)) for task in between), key=lambda t: t[1]
         )
-        client.query(TEXTS[name], timeout=60)
+        client.query(text, timeout=60)
         client.query("ROLLBACK")
-        spent.append(work_of_threads(box)[loop] - between[loop])
-    assert min(spent) < MOST_WORK, spent
+        return work_of_threads(box)[loop] - between[loop]
+
+    spent = []
+    while len(spent) < 5:
+        spent.append((work(TEXTS[name]), work(HARMLESS)))
+        hostile, harmless = (min(times) for times in zip(*spent))
+        if hostile < max(harmless + MOST_MORE, 2 * harmless):
+            return
+    raise AssertionError(spent)
 
 
 def test_a_hostile_client_that_leaves(clients, ledger, beside):
