@@ -5,64 +5,9 @@ import pytest
 
 from harness import eventually
 from harness.messages import bind, error_fields, execute, parse, sync
-from harness.postgres import ROLES, Postgres
-from harness.signalbox import Signalbox, standard_config
+from watching import NOTICES, Told, config, pg, watched  # noqa: F401
 
-USERS = [
-    {"name": "app", "password": "app", "roles": ["superuser"]},
-    {"name": "other", "password": "other", "roles": ["support"]},
-    {"name": "reader", "password": "reader"},
-]
-NOTICES = "mz_internal.mz_notices"
 REDACTED = "mz_internal.mz_notices_redacted"
-
-
-def config(pg, **changes):
-    return standard_config(pg, {"users": USERS, "catalog": {"notices": True}, **changes})
-
-
-@pytest.fixture(scope="module")
-def pg():
-    """Its own server: all notices of it are about what these tests make."""
-    server = Postgres("noted")
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def watched(pg):
-    process = Signalbox(config(pg))
-    yield process
-    process.stop()
-
-
-class Told:
-    """A psycopg connection with what it was told."""
-
-    def __init__(self, box, database="transaction", user="app"):
-        self.connection = psycopg.connect(
-            host="127.0.0.1",
-            port=box.port,
-            user=user,
-            password=ROLES[user],
-            dbname=database,
-            autocommit=True,
-        )
-        self.notices = []
-        # What psycopg hands over is gone with the handler's end.
-        self.connection.add_notice_handler(
-            lambda n: self.notices.append((n.severity, n.sqlstate, n.message_primary))
-        )
-
-    def run(self, sql, *arguments):
-        cursor = self.connection.execute(sql, *arguments)
-        return cursor.fetchall() if cursor.description else None
-
-    def kept(self):
-        return {
-            row[0]: row[1:]
-            for row in self.run(f"SELECT notice_type, status, fingerprint::text FROM {NOTICES}")
-        }
 
 
 @pytest.fixture(params=["transaction", "session"])

@@ -5,14 +5,8 @@ import pytest
 
 from harness import eventually
 from harness.messages import bind, error_fields, execute, parse, query, row_values, sync
-from harness.postgres import ROLES, Postgres
-from harness.signalbox import Signalbox, standard_config
-
-USERS = [
-    {"name": "app", "password": "app", "roles": ["superuser"]},
-    {"name": "other", "password": "other", "roles": ["support"]},
-    {"name": "reader", "password": "reader"},
-]
+from harness.signalbox import standard_config
+from watching import connect, pg, watched  # noqa: F401
 
 WILDCARD = [
     "  NOTICE:  view \"noted.v\" matches note LIKE '%4711'::text on table \"noted.rows\","
@@ -27,32 +21,6 @@ OWN = [
     "    HINT:  An operator that gets NULL gives NULL, which a condition takes as false.",
     "    ACTION:  Write id IS NULL instead of id = NULL.",
 ]
-
-
-@pytest.fixture(scope="module")
-def pg():
-    """Its own server: all notices of it are about what these tests make."""
-    server = Postgres("explained")
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def watched(pg):
-    process = Signalbox(standard_config(pg, {"users": USERS, "catalog": {"notices": True}}))
-    yield process
-    process.stop()
-
-
-def connect(box, user="app", database="transaction"):
-    return psycopg.connect(
-        host="127.0.0.1",
-        port=box.port,
-        user=user,
-        password=ROLES[user],
-        dbname=database,
-        autocommit=True,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 from harness import Postgres, eventually
 from harness.postgres import VERSIONS, is_installed
 from harness.signalbox import Signalbox
-from test_delivery import IDENTICAL, Told, config
+from test_delivery import IDENTICAL
+from watching import Told, config
 from test_types import FIRES, FIRES_AND_IS_CURED, TABLES, Database
 
 NULLS = "Comparison with NULL"

@@ -9,43 +9,19 @@ import pathlib
 import shutil
 import subprocess
 
-import psycopg
 import pytest
 
 from harness import eventually
-from harness.postgres import ROLES, Postgres
-from harness.signalbox import Signalbox, standard_config
+from harness.postgres import ROLES
+from watching import connect, pg, watched  # noqa: F401
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-USERS = [{"name": "app", "password": "app", "roles": ["superuser"]}]
 TRIES = 60
-
-
-@pytest.fixture(scope="module")
-def pg():
-    """Its own server: all notices of it are about what these tests make."""
-    server = Postgres("golden")
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def watched(pg):
-    process = Signalbox(standard_config(pg, {"users": USERS, "catalog": {"notices": True}}))
-    yield process
-    process.stop()
 
 
 @pytest.fixture(params=["transaction", "session"])
 def client(watched, request):
-    with psycopg.connect(
-        host="127.0.0.1",
-        port=watched.port,
-        user="app",
-        password=ROLES["app"],
-        dbname=request.param,
-        autocommit=True,
-    ) as connection:
+    with connect(watched, database=request.param) as connection:
         connection.execute("CREATE SCHEMA noted; CREATE TABLE noted.rows (id int, note text)")
         yield connection
         connection.execute("DROP SCHEMA noted CASCADE")

@@ -1,0 +1,66 @@
+"""A server whose notices are those of one test module, the Signalbox that watches it, its clients."""
+
+import psycopg
+import pytest
+
+from harness.postgres import ROLES, Postgres
+from harness.signalbox import Signalbox, standard_config
+
+USERS = [
+    {"name": "app", "password": "app", "roles": ["superuser"]},
+    {"name": "other", "password": "other", "roles": ["support"]},
+    {"name": "reader", "password": "reader"},
+]
+NOTICES = "mz_internal.mz_notices"
+
+
+def config(pg, **changes):
+    return standard_config(pg, {"users": USERS, "catalog": {"notices": True}, **changes})
+
+
+@pytest.fixture(scope="module")
+def pg():
+    """Its own server: all notices of it are about what these tests make."""
+    server = Postgres("watched")
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def watched(pg):
+    process = Signalbox(config(pg))
+    yield process
+    process.stop()
+
+
+def connect(box, user="app", database="transaction"):
+    return psycopg.connect(
+        host="127.0.0.1",
+        port=box.port,
+        user=user,
+        password=ROLES[user],
+        dbname=database,
+        autocommit=True,
+    )
+
+
+class Told:
+    """A psycopg connection with what it was told."""
+
+    def __init__(self, box, database="transaction", user="app"):
+        self.connection = connect(box, user, database)
+        self.notices = []
+        # What psycopg hands over is gone with the handler's end.
+        self.connection.add_notice_handler(
+            lambda n: self.notices.append((n.severity, n.sqlstate, n.message_primary))
+        )
+
+    def run(self, sql, *arguments):
+        cursor = self.connection.execute(sql, *arguments)
+        return cursor.fetchall() if cursor.description else None
+
+    def kept(self):
+        return {
+            row[0]: row[1:]
+            for row in self.run(f"SELECT notice_type, status, fingerprint::text FROM {NOTICES}")
+        }
