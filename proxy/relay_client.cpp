@@ -485,7 +485,7 @@ relay::taken relay::forward_query(
 /// What follows depends on how this one ends: which names are left, or which values parameters
 /// have.
 bool relay::is_barrier(const parser::text_traits& traits) const noexcept {
-    return (traits.forgets_statements && renames()) ||
+    return ((traits.forgets_statements || traits.is_cut) && renames()) ||
            ((traits.resets_parameters || traits.assigns_default) && !startup_->empty());
 }
 

@@ -1,4 +1,5 @@
 // What a session may have left on the server without saying so: the worker cleans it.
+#include "parser/traits.hpp"
 #include "tests/support/relay_world.hpp"
 
 #include <catch2/catch.hpp>
@@ -74,4 +75,20 @@ TEST_CASE("an encoding in which a character may hold a backslash", "[proxy][rela
     const bool is_prepared = GENERATE(false, true);
     watched_world world;
     CHECK(world.hides("client_encoding", "SJIS", "select lower('A')", is_prepared));
+}
+
+TEST_CASE("what stands behind a text that is read in part waits for it", "[proxy][relay][hidden]") {
+    relay_world world{0, pool_mode::transaction};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    std::string sql = "select 1";
+    while (sql.size() <= signalbox::parser::max_scanned_bytes) {
+        sql += "; select 1";
+    }
+    client.send(query(sql) + query("select 2"));
+    CHECK(server.got().find("select 2") == std::string::npos);
+    server.reply(complete("DEALLOCATE ALL") + ready());
+    CHECK(server.got() == "Query(<inspection>)");
+    server.reply(complete("SELECT 0") + ready());
+    CHECK_THAT(server.got(), Catch::Contains("Query(select 2)"));
 }
