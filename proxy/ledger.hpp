@@ -80,7 +80,9 @@ struct ledger_detail {
     rewrite::statement_ptr statement;        // that a Parse makes known
     std::uint32_t number = 0;                // on the server connection
     bool is_close = false;                   // a local CloseComplete
+    std::uint64_t columns = 0;               // a Describe: see relay_columns.cpp
     bool is_deallocate = false;              // a local DEALLOCATE
+    bool deallocates = false;                // an Execute that ends `client_name`, there `number`
     bool only_local_set = false;             // SET LOCAL: its tag means nothing for the session
     std::optional<named_relations> renamed;  // by a Parse or a Close: see relay_relations.cpp
     sent_text_ptr sent;  // what was sent in the stead of the client's text, where that was changed

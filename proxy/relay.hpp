@@ -114,6 +114,9 @@ struct relay_settings {
     std::string database;
 };
 
+/// Where PostgreSQL finds that a plan is out of date: the same in every language.
+inline constexpr std::string_view revalidation = "RevalidateCachedQuery";
+
 class relay {
 public:
     /// `verdict`: undecided() is to be decided elsewhere; decided() takes the verdict.
@@ -311,6 +314,16 @@ private:
         bool taken = false;
     };
 
+    /// A DEALLOCATE in the extended protocol: on the server the statement has another name.
+    struct deallocation {
+        std::string portal;           // that it is bound to
+        std::string name;             // the client's
+        std::uint64_t statement = 0;  // its id …
+        std::uint32_t number = 0;     // … and its number on the server connection …
+        std::uint64_t batch = 0;      // … when this batch was sent
+        std::uint64_t token = 0;      // of the unnamed statement that says so; 0 = none
+    };
+
     /// What most sessions never need.
     struct rare_state {
         rewrite::client_statements names;
@@ -325,10 +338,9 @@ private:
         std::vector<std::string> custom_parameters;
         std::string pinned_by;
         bool pin_told = false;
-        std::string deallocated_name;  // the last one that was rewritten to the server's name
-        std::uint32_t deallocated_number = 0;
-        bool deallocate_due = false;  // it is the unnamed statement, and has not been executed
-        std::string reset_target;     // of the last RESET
+        deallocation deallocating;  // the unnamed statement of this token is one
+        std::vector<deallocation> deallocating_portals;
+        std::string reset_target;  // of the last RESET
         rewrite::session_state inspected;
         std::string inspection_error;
         std::vector<rewrite::carried_statement> carried;  // to the next server connection
@@ -467,7 +479,7 @@ private:
     taken on_parse_explained(const client_view& m, outbox& to_server, outbox& to_client);
     taken on_bind_explained(const client_view& m, outbox& to_server);
     taken on_close_explained(const client_view& m, outbox& to_server, outbox& to_client);
-    void note_execute(const client_view& m, ledger_entry& entry) const;
+    void note_execute(const client_view& m, ledger_entry& entry);
     void explain_settled(request kind, ledger_detail& of);
     void add_notices(std::string_view tag, explain_step& step, outbox& to_client);
     void tidy_explains(char status);
@@ -531,7 +543,6 @@ private:
         const wire::report_view& said, const ledger_entry& failed
     ) const;
     [[nodiscard]] bool is_barrier(const parser::text_traits& traits) const noexcept;
-    void deallocate_locally(const std::string& name, outbox& to_client);
     void parse_unnamed(
         const client_view& m,
         const wire::parse_message& p,
@@ -541,11 +552,30 @@ private:
     std::uint32_t ensure_prepared(
         const rewrite::statement_ptr& statement, std::uint64_t ddl, outbox& to_server
     );
+    [[nodiscard]] bool can_be_used(const rewrite::server_statements::slot& slot, std::uint64_t ddl)
+        const noexcept;
     std::uint32_t prepare_anew(
         const rewrite::statement_ptr& statement, outbox& to_server, reply action
     );
     void note_unnamed();
     void ensure_unnamed(outbox& to_server);
+
+    // What a client was told of a statement's columns: relay_columns.cpp.
+    enum class comparison { same, changed, unknown };
+    comparison compare_columns(std::string_view name, outbox& to_server);
+    static wire::report columns_changed(std::string detail);
+    void ask_for_columns(const rewrite::statement_ptr& statement, outbox& to_server);
+    void note_describe(std::string_view name);
+    void columns_told(char type, std::string_view body, ledger_entry& entry);
+
+    // DEALLOCATE: relay_deallocate.cpp.
+    [[nodiscard]] std::string deallocated_name(const parser::text_traits& traits) const;
+    std::string deallocation_tail(const std::string& name, outbox& to_server);
+    [[nodiscard]] bool is_deallocation_of_old() const noexcept;
+    void note_portal(std::string_view portal, bool of_unnamed);
+    void note_deallocation(const client_view& m, ledger_entry& entry);
+    void deallocation_settled(const ledger_detail& of, bool succeeded);
+    void deallocate_locally(const std::string& name, outbox& to_client);
     [[nodiscard]] bool must_wait_for_name(std::string_view name, bool is_used) const;
     std::string server_name_for(std::string_view client_name, outbox& to_server, bool& known);
     std::string push_named(request kind, std::string_view client_name, outbox& to_server);

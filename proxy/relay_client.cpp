@@ -249,7 +249,8 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
         case cm::sync:
             return on_sync(m, to_server);
         case cm::execute:
-            if (explains_ && !m.complete() && m.total <= wire::max_inspected_bytes) {
+            if (!m.complete() && m.total <= wire::max_inspected_bytes &&
+                (explains_ || (rare_ && !rare_->deallocating_portals.empty()))) {
                 return taken::more_bytes;
             }
             note_execute(m, server_->requests.push(request::execute));
@@ -431,8 +432,12 @@ relay::taken relay::forward_query(
             refuse(*why, request::query, to_server);
             return forget_message();
         }
-        if (renames() && traits.deallocated.size() == 1 && rare_ &&
-            rare_->names.find(traits.deallocated.front())) {
+        const bool deallocates = renames() && traits.deallocated.size() == 1;
+        if (deallocates && must_wait_for_name(traits.deallocated.front(), true)) {
+            stalled_ = true;
+            return taken::stop;
+        }
+        if (deallocates && rare_ && rare_->names.find(traits.deallocated.front())) {
             // A simple Query ends a batch that had no Sync; where that has failed, it is skipped.
             if (wait_until_settled(to_server)) {
                 return taken::stop;

@@ -11,13 +11,6 @@ namespace signalbox::proxy {
 
 namespace sm = wire::server_message;
 
-namespace {
-
-/// Where PostgreSQL finds that a plan is out of date: the same in every language.
-constexpr std::string_view revalidation = "RevalidateCachedQuery";
-
-}  // namespace
-
 std::string_view relay::client_name_for(std::string_view server_name, const ledger_entry& failed)
     const {
     if (failed.detail && !failed.detail->client_name.empty()) {
@@ -28,9 +21,6 @@ std::string_view relay::client_name_for(std::string_view server_name, const ledg
     const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number);
     if (!rare_ || parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size()) {
         return {};
-    }
-    if (number == rare_->deallocated_number) {
-        return rare_->deallocated_name;
     }
     return rare_->names.name_of(server_->statements.id_of(number));
 }
@@ -68,13 +58,10 @@ bool relay::on_error(
     if (said && asks_for_old_columns(*said, front)) {
         wire::write_error_response(
             to_client.copied(),
-            {.severity = "ERROR",
-             .sqlstate = std::string{wire::sqlstate::feature_not_supported},
-             .message = "cached plan must not change result type",
-             .detail = "The statement was parsed anew on another server connection: " +
-                       std::string{said->message} + ".",
-             .hint = {},
-             .routine = std::string{revalidation}}
+            columns_changed(
+                "The statement was parsed anew on another server connection: " +
+                std::string{said->message} + "."
+            )
         );
         after_error(to_client);
         abandon_batch();
@@ -246,8 +233,14 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
     if (d.renamed) {
         relations_settled(*d.renamed, false);
     }
+    if (d.statement && entry.kind == request::describe) {
+        columns_told('\0', {}, entry);
+    }
     if (d.statement && entry.kind == request::parse) {
         s.statements.forget(d.statement->id, d.number);
+    }
+    if (d.deallocates) {
+        deallocation_settled(d, false);
     }
     // A Parse of a name that was taken has changed nothing.
     const bool changed =

@@ -152,7 +152,10 @@ relay::taken relay::on_bind_explained(const client_view& m, outbox& to_server) {
 }
 
 /// An Execute: perhaps of an EXPLAIN's portal.
-void relay::note_execute(const client_view& m, ledger_entry& entry) const {
+void relay::note_execute(const client_view& m, ledger_entry& entry) {
+    if (rare_ && !rare_->deallocating_portals.empty()) {
+        note_deallocation(m, entry);
+    }
     const auto end = explains_ && m.complete() ? m.body().find('\0') : std::string_view::npos;
     if (end == std::string_view::npos || m.body().size() < end + 5 ||
         !explains_->portals.contains(m.body().substr(0, end))) {

@@ -17,6 +17,11 @@ namespace {
 /// max_inspected_bytes.)
 constexpr std::size_t max_kept_statement_bytes = std::size_t{16} << 20U;
 
+/// Of a Parse message behind its name.
+std::string_view text_of(std::string_view tail) noexcept {
+    return tail.substr(0, tail.find('\0'));
+}
+
 }  // namespace
 
 relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to_client) {
@@ -80,7 +85,9 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         drop(m);
         return taken::all;
     }
-    if (!p->name.empty() && must_wait_for_name(p->name, false)) {
+    const bool deallocates = p->name.empty() && traits.deallocated.size() == 1;
+    if ((!p->name.empty() && must_wait_for_name(p->name, false)) ||
+        (deallocates && must_wait_for_name(traits.deallocated.front(), true))) {
         stalled_ = true;
         return taken::stop;
     }
@@ -131,35 +138,10 @@ void relay::parse_unnamed(
     outbox& to_server
 ) {
     open_batch_ = true;
-    const auto named = traits.deallocated.size() == 1 && rare_
-                           ? rare_->names.find(traits.deallocated.front())
-                           : nullptr;
-    if (named) {
-        // DEALLOCATE in the extended protocol: the statement has another name there, and the tag is
-        // then the real one.
-        const auto number = ensure_prepared(
-            named, rare_->names.ddl_at_parse(traits.deallocated.front()), to_server
-        );
-        auto& entry = server_->requests.push(request::parse);
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->client_name = traits.deallocated.front();
-        rare_->deallocated_name = traits.deallocated.front();
-        rare_->deallocated_number = number;
-        rare_->deallocate_due = true;
-        barrier_at_sync_ = true;  // whether the name is left is known when it has been executed
-        std::string tail = "DEALLOCATE " + rewrite::server_statement_name(number);
-        tail.append(3, '\0');
-        wire::write_parse(to_server.copied(), "", tail);
-        // Its Bind follows in the same batch; afterwards it is of no use to anybody.
-        unnamed_token_ = env_.next_unnamed;
-        env_.next_unnamed += env_.unnamed_step;
-        server_->unnamed = unnamed_token_;
-        rare().unnamed_tail = tail;
-        drop(m);
-        return;
-    }
+    const auto deallocated = deallocated_name(traits);
+    const auto tail =
+        deallocated.empty() ? std::string{} : deallocation_tail(deallocated, to_server);
     auto& r = rare();
-    r.deallocate_due = false;
     if (r.confirmed_in_place) {
         r.confirmed_tail.swap(r.unnamed_tail);
         r.confirmed_in_place = false;
@@ -173,8 +155,17 @@ void relay::parse_unnamed(
     env_.next_unnamed += env_.unnamed_step;
     server_->unnamed = unnamed_token_;
     r.unnamed_tail.assign(p.tail);
-    server_->requests.push(request::parse).unnamed = unnamed_token_;
-    pass(m, to_server);
+    auto& entry = server_->requests.push(request::parse);
+    entry.unnamed = unnamed_token_;
+    if (deallocated.empty()) {
+        pass(m, to_server);
+        return;
+    }
+    entry.in_detail().client_name = deallocated;
+    r.deallocating.token = unnamed_token_;
+    barrier_at_sync_ = true;  // whether the name is left is known when it has been executed
+    wire::write_parse(to_server.copied(), "", tail);
+    drop(m);
 }
 
 /// What a batch runs counts, and not what it parses: a client that describes a statement before it
@@ -184,8 +175,7 @@ void relay::note_unnamed() {
         return;
     }
     unnamed_noted_in_ = batch_serial_;
-    const std::string_view tail{rare_->unnamed_tail};
-    const auto text = tail.substr(0, tail.find('\0'));
+    const auto text = text_of(rare_->unnamed_tail);
     note_block_end(text);
     const auto traits = parser::scan_text(text);
     note_traits(traits);
@@ -194,7 +184,8 @@ void relay::note_unnamed() {
 
 /// The unnamed statement of this client, and of nobody else, is the one on the server connection.
 void relay::ensure_unnamed(outbox& to_server) {
-    if (server_->unnamed == unnamed_token_) {
+    const bool is_old = is_deallocation_of_old();
+    if (server_->unnamed == unnamed_token_ && !is_old) {
         return;
     }
     if (unnamed_token_ == server_state::unnamed_none) {
@@ -203,20 +194,35 @@ void relay::ensure_unnamed(outbox& to_server) {
         server_->unnamed = server_state::unnamed_none;
         return;
     }
-    wire::write_parse(to_server.copied(), "", rare().unnamed_tail);
-    server_->requests.push(request::parse, reply::swallow).unnamed = unnamed_token_;
+    auto& r = rare();
+    const auto text = text_of(r.unnamed_tail);
+    const auto deallocated =
+        parser::quick_scan(text) ? deallocated_name(parser::scan_text(text)) : std::string{};
+    const auto tail =
+        deallocated.empty() ? r.unnamed_tail : deallocation_tail(deallocated, to_server);
+    r.deallocating.token = deallocated.empty() ? 0 : unnamed_token_;
+    wire::write_parse(to_server.copied(), "", tail);
+    auto& entry = server_->requests.push(request::parse, reply::swallow);
+    entry.unnamed = unnamed_token_;
+    if (!deallocated.empty()) {
+        entry.in_detail().client_name = deallocated;
+    }
     server_->unnamed = unnamed_token_;
 }
 
 /// `ddl`: what had been seen when the client's own Parse came. A plan from before that may have
 /// other columns than the client was told: a private connection would not know it.
+bool relay::can_be_used(const rewrite::server_statements::slot& slot, std::uint64_t ddl)
+    const noexcept {
+    // A Parse that went out in an earlier batch and has no answer yet may have been skipped there.
+    return !slot.stale && slot.ddl >= ddl && (slot.confirmed || slot.batch == server_->batch);
+}
+
 std::uint32_t relay::ensure_prepared(
     const rewrite::statement_ptr& statement, std::uint64_t ddl, outbox& to_server
 ) {
     auto* const slot = server_->statements.find(statement->id);
-    // A Parse that went out in an earlier batch and has no answer yet may have been skipped there.
-    if (slot != nullptr && !slot->stale && slot->ddl >= ddl &&
-        (slot->confirmed || slot->batch == server_->batch)) {
+    if (slot != nullptr && can_be_used(*slot, ddl)) {
         slot->used = server_->batch;
         return slot->number;
     }
@@ -242,6 +248,9 @@ std::uint32_t relay::prepare_anew(
         if (!number) {
             break;  // all are in use by this very batch
         }
+        close_on_server(*number);
+    }
+    while (const auto number = server_->statements.take_left()) {
         close_on_server(*number);
     }
     auto& slot = server_->statements.add(statement->id, server_->batch);
@@ -335,10 +344,28 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
         hidden_ = hidden_ || unnamed_hidden_;
         note_unnamed();
         ensure_unnamed(to_server);
+        note_portal(names->portal, true);
         server_->requests.push(request::bind);
         pass(m, to_server);
         return taken::all;
     }
+    switch (compare_columns(names->statement, to_server)) {
+        case comparison::unknown:
+            stalled_ = true;
+            return taken::stop;
+        case comparison::changed:
+            refuse(
+                columns_changed("The statement was parsed anew on another server connection: it "
+                                "returns other columns there, or takes other parameters."),
+                request::bind,
+                to_server
+            );
+            drop(m);
+            return taken::all;
+        case comparison::same:
+            break;
+    }
+    note_portal(names->portal, false);
     const auto server_name = push_named(request::bind, names->statement, to_server);
     auto& out = to_server.copied();
     const auto length = m.total - 1 - names->statement.size() + server_name.size();
@@ -380,6 +407,7 @@ relay::taken relay::on_describe(const client_view& m, outbox& to_server) {
         return taken::all;
     }
     const auto server_name = push_named(request::describe, target->name, to_server);
+    note_describe(target->name);
     wire::write_named_target(to_server.copied(), cm::describe, 'S', server_name);
     drop(m);
     return taken::all;
@@ -425,20 +453,6 @@ relay::taken relay::on_close(const client_view& m, outbox& to_server, outbox& to
     settle(to_client);
     drop(m);
     return taken::all;
-}
-
-/// A Query that is answered here: on the server the statement has another name, and stays for
-/// others.
-void relay::deallocate_locally(const std::string& name, outbox& to_client) {
-    auto& entry = server_->requests.push(request::local);
-    entry.detail = std::make_unique<ledger_detail>();
-    entry.detail->is_deallocate = true;
-    entry.detail->client_name = name;
-    rare_->names.close(name, server_->batch);
-    forget_unnamed();
-    unnamed_token_ = server_state::unnamed_none;  // as by every simple Query
-    unnamed_sticks_ = false;
-    settle(to_client);
 }
 
 /// The server holds the unnamed statement of this token.

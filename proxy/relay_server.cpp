@@ -59,10 +59,11 @@ relay::server_step relay::on_server(
         // A notice in a batch that was split may have a position to be moved.
         const auto* const detail = s.requests.empty() ? nullptr : s.requests.front().detail.get();
         const bool is_ours = detail != nullptr && detail->sent;
+        const bool is_told = detail != nullptr && detail->statement;
         const bool looked_into =
             ((type == sm::notice_response && (is_ours || position_shift() > 0)) ||
              (type == sm::data_row && detail != nullptr && detail->explains) ||
-             (type == sm::parameter_description && is_ours) ||
+             (type == sm::parameter_description && (is_ours || is_told)) ||
              (type == sm::notification_response && renames())) &&
             total <= wire::max_server_control_bytes;
         if (may_stream(type) && !swallowed && !looked_into) {
@@ -211,11 +212,15 @@ bool relay::on_server_message(
         case sm::row_description:
             emit(whole, swallowed, to_client);
             if (kind == request::describe && has_front) {
+                columns_told(type, body, q.front());
                 q.pop();
                 settle(to_client);
             }
             return true;
         case sm::parameter_description:
+            if (kind == request::describe && has_front) {
+                columns_told(type, body, q.front());
+            }
             if (!has_front || !q.front().detail || !q.front().detail->sent ||
                 !hide_parameter(body, *q.front().detail->sent, to_client)) {
                 emit(whole, swallowed, to_client);
@@ -414,13 +419,9 @@ void relay::on_tag(std::string_view tag) {
             rare_->pinned_by.clear();
         }
     }
-    if (tag == "DEALLOCATE" && rare_ && rare_->deallocate_due) {
-        rare_->deallocate_due = false;
-        if (const auto statement = rare_->names.find(rare_->deallocated_name)) {
-            s.statements.forget(statement->id, rare_->deallocated_number);
-        }
-        rare_->names.close(rare_->deallocated_name, s.batch);
-        rare_->names.confirm_close(rare_->deallocated_name);
+    if (const auto* const d = s.requests.empty() ? nullptr : s.requests.front().detail.get();
+        d != nullptr && d->deallocates) {
+        deallocation_settled(*d, true);
     }
     switch (tag.empty() ? '\0' : tag[0]) {
         case 'S':
@@ -600,6 +601,9 @@ void relay::end_batch(char status) noexcept {
     commits_.start();
     if (status == 'I' && statements_) {
         statements_->own_portals.clear();  // they end with the transaction
+    }
+    if (status == 'I' && rare_ && (server_ == nullptr || server_->requests.empty())) {
+        rare_->deallocating_portals.clear();
     }
 }
 

@@ -134,6 +134,14 @@ relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& 
     if (server_ != nullptr && server_->copy_in) {
         return std::nullopt;  // it ends the COPY, whatever it says
     }
+    const bool has_names = m.type == cm::bind || m.type == cm::describe || m.type == cm::close ||
+                           m.type == cm::execute;
+    const bool has_all_names = !has_names || m.complete() ||
+                               m.whole.size() >= wire::max_inspected_bytes ||
+                               (m.type == cm::bind && wire::parse_bind_names(m.body()));
+    if (!has_all_names && (cut_due_ || (settings_.rules && statements_))) {
+        return taken::more_bytes;
+    }
     if (cut_due_ && !continues_rpc(m)) {
         switch (m.type) {
             case cm::sync:
@@ -162,12 +170,6 @@ relay::decision relay::look_at(const client_view& m, outbox& to_server, outbox& 
     }
     if (!statements_) {
         return std::nullopt;
-    }
-    const bool has_names = m.type == cm::bind || m.type == cm::describe || m.type == cm::close ||
-                           m.type == cm::execute;
-    if (has_names && !m.complete() && m.whole.size() < wire::max_inspected_bytes &&
-        (m.type != cm::bind || !wire::parse_bind_names(m.body()))) {
-        return taken::more_bytes;
     }
     if (const auto done = look_at_own(m, to_server, to_client)) {
         return done;

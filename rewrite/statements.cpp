@@ -46,8 +46,9 @@ statement_ptr client_statements::find(std::string_view name) const {
 
 bool client_statements::is_unsettled(std::string_view name, std::uint64_t batch) const {
     const auto it = names_.find(name);
-    return it != names_.end() && it->second.visible != it->second.confirmed &&
-           it->second.changed_in != batch;
+    // Neither: a Parse and a Close are under way, and the Close may be skipped.
+    return it != names_.end() && it->second.changed_in != batch &&
+           (it->second.visible != it->second.confirmed || !it->second.visible);
 }
 
 std::string_view client_statements::name_of(std::uint64_t statement_id) const {
@@ -112,10 +113,25 @@ void client_statements::prepare(
         it->second.first_use = 0;
         it->second.answered_here = false;
         it->second.ddl = ddl;
+        it->second.columns = 0;
     } else {
         names_.emplace(
-            std::string{name}, entry{std::move(statement), nullptr, batch, 0, false, ddl}
+            std::string{name}, entry{std::move(statement), nullptr, batch, 0, false, ddl, 0}
         );
+    }
+}
+
+std::uint64_t client_statements::columns_told(std::string_view name) const {
+    const auto it = names_.find(name);
+    return it == names_.end() ? 0 : it->second.columns;
+}
+
+void client_statements::tell_columns(
+    std::string_view name, std::uint64_t statement_id, std::uint64_t columns
+) {
+    const auto it = names_.find(name);
+    if (it != names_.end() && it->second.visible && it->second.visible->id == statement_id) {
+        it->second.columns = columns;
     }
 }
 
@@ -166,7 +182,9 @@ server_statements::slot& server_statements::add(std::uint64_t id, std::uint64_t 
         .batch = batch,
         .used = batch,
         .ddl = 0,
-        .stale = false};
+        .stale = false,
+        .asked = false,
+        .columns = 0};
     return made;
 }
 
@@ -180,6 +198,15 @@ void server_statements::forget(std::uint64_t id, std::uint32_t number) noexcept 
     if (slot* const found = find(id); found != nullptr && found->number == number) {
         slots_.erase(id);
     }
+}
+
+std::optional<std::uint32_t> server_statements::take_left() noexcept {
+    if (left_.empty()) {
+        return std::nullopt;
+    }
+    const auto number = left_.back();
+    left_.pop_back();
+    return number;
 }
 
 std::uint64_t server_statements::id_of(std::uint32_t number) const noexcept {

@@ -107,6 +107,10 @@ public:
     /// statement_registry::ddl_seen() when the client's own Parse came; 0: no such name.
     std::uint64_t ddl_at_parse(std::string_view name) const;
 
+    /// What the client was told last of the statement's parameters and columns: a hash. 0: nothing.
+    std::uint64_t columns_told(std::string_view name) const;
+    void tell_columns(std::string_view name, std::uint64_t statement_id, std::uint64_t columns);
+
     /// Parse and Close as they are sent, in `batch` …
     void prepare(
         std::string_view name, statement_ptr statement, std::uint64_t batch, std::uint64_t ddl
@@ -130,6 +134,7 @@ private:
         std::uint64_t first_use = 0;  // 0 = not yet
         bool answered_here = false;
         std::uint64_t ddl = 0;  // statement_registry::ddl_seen() when the Parse came
+        std::uint64_t columns = 0;
     };
 
     void drop_if_empty(std::string_view name);
@@ -143,10 +148,12 @@ public:
     struct slot {
         std::uint32_t number = 0;
         bool confirmed = false;
-        std::uint64_t batch = 0;  // in which its Parse was sent
-        std::uint64_t used = 0;   // the batch that named it last
-        std::uint64_t ddl = 0;    // statement_registry::ddl_seen() when its Parse was sent
-        bool stale = false;       // its plan does not fit the catalogs any more
+        std::uint64_t batch = 0;    // in which its Parse was sent
+        std::uint64_t used = 0;     // the batch that named it last
+        std::uint64_t ddl = 0;      // statement_registry::ddl_seen() when its Parse was sent
+        bool stale = false;         // its plan does not fit the catalogs any more
+        bool asked = false;         // for its columns
+        std::uint64_t columns = 0;  // a hash of what it returns; 0 = not known
     };
 
     slot* find(std::uint64_t id) noexcept;
@@ -156,7 +163,15 @@ public:
     /// The Parse that made `number` has failed or was never run.
     void forget(std::uint64_t id, std::uint32_t number) noexcept;
 
-    void clear() noexcept { slots_.clear(); }
+    /// The server may hold one of this number which is nobody's: to be closed, by take_left().
+    void leave(std::uint32_t number) { left_.push_back(number); }
+
+    std::optional<std::uint32_t> take_left() noexcept;
+
+    void clear() noexcept {
+        slots_.clear();
+        left_.clear();
+    }
 
     /// The statement that has this number; 0 = none.
     std::uint64_t id_of(std::uint32_t number) const noexcept;
@@ -178,6 +193,7 @@ public:
 
 private:
     std::unordered_map<std::uint64_t, slot> slots_;
+    std::vector<std::uint32_t> left_;
     std::uint32_t next_number_ = 1;
 };
 

@@ -285,6 +285,9 @@ void check(bool holds, const char* what, const model_world& models) {
             describe_server(each->expected).c_str()
         );
     }
+    for (const auto& each : models.servers) {
+        std::fprintf(stderr, "  a server: %s\n", describe_client(each->received).c_str());
+    }
     std::abort();
 }
 

@@ -169,8 +169,16 @@ inline std::string columns(const std::vector<std::string>& names) {
     return out;
 }
 
-inline std::string parameter_types() {
-    return message('t', std::string_view{"\0\0", 2});
+inline std::string parameter_types(const std::vector<std::uint32_t>& oids = {}) {
+    std::string out;
+    {
+        wire::message_writer m{out, 't'};
+        m.u16(static_cast<std::uint16_t>(oids.size()));
+        for (const auto oid : oids) {
+            m.u32(oid);
+        }
+    }
+    return out;
 }
 
 inline std::string error(

@@ -63,6 +63,7 @@ private:
     struct unit {
         std::string text;
         bool ours = false;
+        bool refused = false;  // an RPC call in a block
     };
 
     struct batch_run {
@@ -144,7 +145,8 @@ private:
         if (is_skipping() && f.type != 'S') {
             return;
         }
-        if (cut_due_ && std::string_view{"SHdcf"}.find(f.type) == std::string_view::npos) {
+        if (cut_due_ && std::string_view{"SHdcf"}.find(f.type) == std::string_view::npos &&
+            !continues_rpc(f)) {
             cut();
         }
         switch (f.type) {
@@ -178,6 +180,18 @@ private:
             default:
                 pass(f);
         }
+    }
+
+    /// More of what the call returns.
+    bool continues_rpc(const frame& f) const {
+        if (f.type == 'E') {
+            return rpc_portals_.contains(f.body.substr(0, f.body.find('\0')));
+        }
+        if (f.type == 'D' || f.type == 'C') {
+            const auto target = wire::parse_named_target(f.body).value();
+            return target.kind == 'P' && rpc_portals_.contains(std::string{target.name});
+        }
+        return false;
     }
 
     void end_batch() {
@@ -224,6 +238,10 @@ private:
         warn();
     }
 
+    static wire::report rpc_refused() {
+        return report("25001", "RPC functions must not be called inside a transaction block");
+    }
+
     static wire::report report(std::string_view sqlstate, std::string_view text) {
         return {
             .severity = "ERROR",
@@ -235,6 +253,7 @@ private:
 
     void cut() {
         cut_due_ = false;
+        rpc_portals_.clear();
         if (open_) {
             is_split_ = true;
             take(model.cut());
@@ -268,15 +287,6 @@ private:
                 end_batch();
                 return;
             }
-            if (rpc_in_block(pieces) && model.transaction_status() != 'E' &&
-                settings_.rpc == proxy::rpc_in_transaction::refuse) {
-                reject(
-                    report("25001", "RPC functions must not be called inside a transaction block")
-                );
-                out_ += ready(model.transaction_status());
-                end_batch();
-                return;
-            }
             auto units = units_of(pieces);
             if (!units.empty()) {
                 run_ = batch_run{std::move(units)};
@@ -289,17 +299,6 @@ private:
         if (!model.is_copying()) {
             end_batch();
         }
-    }
-
-    bool rpc_in_block(const std::vector<piece>& pieces) const {
-        bool in_block = model.in_block();
-        for (const auto& each : pieces) {
-            if (each.rpc && in_block) {
-                return true;
-            }
-            in_block = each.begins || (in_block && !each.ends);
-        }
-        return false;
     }
 
     bool rpc_outside(const std::vector<piece>& pieces) const {
@@ -320,20 +319,23 @@ private:
             (settings_.multi_statement == policy::split ||
              (settings_.multi_statement == policy::split_on_rpc && rpc_outside(pieces)));
         std::vector<unit> units;
-        bool in_block = false;
-        bool any_ours = false;
+        bool in_block = model.in_block();
+        bool may_join = false;
+        bool any_alone = false;
         for (const auto& each : pieces) {
-            const bool joins =
-                !units.empty() && !units.back().ours && !each.ours && (!split || in_block);
-            if (joins) {
+            const bool refused =
+                each.rpc && in_block && settings_.rpc == proxy::rpc_in_transaction::refuse;
+            const bool alone = each.ours || refused;
+            if (may_join && !alone) {
                 units.back().text += ";" + each.text;
             } else {
-                units.push_back({each.text, each.ours});
+                units.push_back({each.text, each.ours, refused});
             }
-            any_ours = any_ours || each.ours;
+            any_alone = any_alone || alone;
             in_block = each.begins || (in_block && !each.ends);
+            may_join = !alone && (!split || in_block);
         }
-        if (!split && !any_ours) {
+        if (!split && !any_alone) {
             units.clear();
         }
         return units;
@@ -348,6 +350,11 @@ private:
                 return;
             }
             const auto& next = run_->units[run_->at++];
+            if (next.refused && model.transaction_status() != 'E') {
+                reject(rpc_refused());
+                run_->failed = true;
+                continue;
+            }
             if (!next.ours) {
                 take(model.feed(query(next.text)));
                 continue;
@@ -438,9 +445,7 @@ private:
             }
             if (model.transaction_status() == 'T' &&
                 settings_.rpc == proxy::rpc_in_transaction::refuse) {
-                reject(
-                    report("25001", "RPC functions must not be called inside a transaction block")
-                );
+                reject(rpc_refused());
                 skipping_ = true;
                 open_ = true;
                 return;

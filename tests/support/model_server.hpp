@@ -91,10 +91,11 @@ public:
         return std::exchange(out_, {});
     }
 
-    /// Somebody else has raised an error.
+    /// Somebody else has raised an error: in a block, by a message of its own that fails.
     void fail_block() {
         if (status_ == 'T') {
             status_ = 'E';
+            forget_unnamed();
         }
     }
 

@@ -44,6 +44,7 @@ public:
 
         test_server& link;
         model_server model;
+        std::string received;
         std::string replies;  // not delivered yet
     };
 
@@ -163,6 +164,7 @@ public:
             }
             const auto whole = detail::take_whole(each->link.received);
             if (!whole.empty()) {
+                each->received += whole;
                 each->replies += each->model.feed(whole);
                 tell(*each);
             }

@@ -23,6 +23,20 @@ def run(client, *parts):
     return client.read_until(b"Z")
 
 
+def hold_its_connection(clients, client):
+    """Of the two server connections of the route: the client gets the other one, until the returned
+    session commits."""
+    here = client.value("SELECT pg_backend_pid()")
+    blockers = {}
+    for blocker in (clients("two"), clients("two")):
+        blocker.query("BEGIN")
+        blockers[blocker.value("SELECT pg_backend_pid()")] = blocker
+    held = blockers.pop(here)
+    for blocker in blockers.values():
+        blocker.query("COMMIT")
+    return held
+
+
 def prepare(client, name, sql, types=()):
     found = run(client, parse(sql, name, types))
     assert [kind for kind, _ in found] == [b"1", b"Z"], found
@@ -329,33 +343,58 @@ def test_ddl_and_then_another_server_connection(clients, elsewhere):
     client.query("DROP TABLE changing")
 
 
+@pytest.mark.parametrize("by", ["the client", "somebody else"])
+@pytest.mark.parametrize(
+    "change",
+    ["ADD COLUMN c int", "RENAME b TO z", "ALTER a TYPE bigint", "ALTER b TYPE varchar(9)"],
+)
+def test_columns_that_the_client_was_not_told_of(pg, clients, change, by):
+    """Clients that describe a statement once (asyncpg, tokio-postgres) read rows by what it said."""
+    client = clients("two")
+    client.query("DROP TABLE IF EXISTS told; CREATE TABLE told AS SELECT 1 AS a, 'x'::varchar AS b")
+    text = "SELECT * FROM told WHERE a = $1"
+    described = run(client, parse(text, "s") + describe_statement("s"))
+    assert not any(kind == b"E" for kind, _ in described)
+    assert call(client, "s", "1") == ["1"]
+    held = hold_its_connection(clients, client)
+    assert call(client, "s", "1") == ["1"]
+    held.query("COMMIT")
+    ddl = f"ALTER TABLE told {change}"
+    if by == "the client":
+        client.query(ddl)
+    else:
+        pg.admin(ddl)
+    for _ in range(4):
+        held = hold_its_connection(clients, client)
+        fields = first_error(run(client, bind(["1"], statement="s") + execute()))
+        assert (fields["C"], fields["R"]) == ("0A000", "RevalidateCachedQuery"), fields
+        assert fields["M"] == "cached plan must not change result type"
+        held.query("COMMIT")
+    # As drivers do with that error.
+    run(client, close_statement("s"))
+    run(client, parse(text, "s") + describe_statement("s"))
+    for _ in range(4):
+        held = hold_its_connection(clients, client)
+        assert call(client, "s", "1") == ["1"]
+        held.query("COMMIT")
+    client.query("DROP TABLE told")
+
+
 def test_prepared_after_ddl_and_used_elsewhere(clients, elsewhere):
     """The plan of another server connection is from before the client's own Parse: asyncpg, which
     describes in one batch and uses in the next, got the error again after it had prepared anew."""
     client = clients("two")
-
-    def hold_its_connection():
-        here = client.value("SELECT pg_backend_pid()")
-        blockers = {}
-        for blocker in (clients("two"), clients("two")):
-            blocker.query("BEGIN")
-            blockers[blocker.value("SELECT pg_backend_pid()")] = blocker
-        held = blockers.pop(here)
-        for blocker in blockers.values():
-            blocker.query("COMMIT")
-        return held
-
     client.query("DROP TABLE IF EXISTS changing; CREATE TABLE changing AS SELECT 1 AS a, 2 AS b")
     prepare(client, "old", "SELECT * FROM changing")
     assert call(client, "old") == ["1"]
-    held = hold_its_connection()
+    held = hold_its_connection(clients, client)
     assert call(client, "old") == ["1"]
     held.query("COMMIT")
     client.query("ALTER TABLE changing DROP COLUMN a")
     run(client, close_statement("old"))
     described = parse("SELECT * FROM changing", "new") + describe_statement("new")
     assert [kind for kind, _ in run(client, described)] == [b"1", b"t", b"T", b"Z"]
-    held = hold_its_connection()
+    held = hold_its_connection(clients, client)
     assert call(client, "new") == ["2"]
     held.query("COMMIT")
     client.query("DROP TABLE changing")

@@ -451,3 +451,45 @@ TEST_CASE("what cannot be read is the server's to refuse", "[proxy][relay]") {
     CHECK(client.got() == "ERROR(08P01 invalid message format) Ready(I)");
     CHECK(server.is_idle());
 }
+
+TEST_CASE(
+    "a DEALLOCATE that was parsed in another batch means the client's statement, wherever it is "
+    "run",
+    "[proxy][relay]"
+) {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& first = world.add_server();
+    auto& client = world.add_client();
+    auto& other = world.add_client();
+    prepare(client, first, "s", "select 1");
+    client.send(parse("", "deallocate s") + sync_message());
+    CHECK(first.got() == "Parse(,DEALLOCATE signalbox_1) Sync");
+    first.reply(parse_complete() + ready());
+    other.send(query("begin"));
+    first.got();
+    first.reply(complete("BEGIN") + ready('T'));
+    auto& second = world.add_server();
+    client.send(bind_to("", "") + execute() + sync_message());
+    CHECK(
+        second.got() ==
+        "Parse(signalbox_1,select 1) Parse(,DEALLOCATE signalbox_1) Bind(,) Execute() Sync"
+    );
+}
+
+TEST_CASE("a DEALLOCATE that was skipped leaves nothing behind", "[proxy][relay]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    prepare(client, server, "s", "select 1");
+    client.send(
+        bind_to("", "nobody") + parse("", "deallocate s") + bind_to("", "") + execute() +
+        sync_message()
+    );
+    server.got();
+    server.reply(error("26000", "x") + ready());
+    client.got();
+    client.send(bind_to("", "s") + sync_message());
+    CHECK(
+        server.got() == "Close(S signalbox_1) Parse(signalbox_2,select 1) Bind(,signalbox_2) Sync"
+    );
+}

@@ -409,6 +409,36 @@ const std::vector<scenario> scenarios = {
       sync_message()}},
     {"a simple DEALLOCATE ends the batch that had no Sync",
      {parse("s", "select 1") + bind_to("", "s"), query("deallocate s"), execute(), sync_message()}},
+    {"what is pipelined behind a DEALLOCATE",
+     {parse("s", "select 1") + parse("t", "select 1") + sync_message(),
+      parse("", "deallocate s") + bind_to("", "") + execute() + parse("", "select 2") +
+          bind_to("", "t") + execute() + parse("t", "select 3") + sync_message(),
+      parse("s", "select 4") + bind_to("", "s") + execute() + sync_message()}},
+    {"a name that DEALLOCATE ends is free in the same batch",
+     {parse("s", "select 1") + sync_message(),
+      parse("", "deallocate s") + bind_to("", "") + execute() + parse("s", "select 2") +
+          bind_to("", "s") + execute() + sync_message(),
+      bind_to("", "s") + execute() + sync_message()}},
+    {"a DEALLOCATE that is skipped",
+     {parse("s", "select 1") + sync_message(),
+      bind_to("", "nobody") + parse("", "deallocate s") + bind_to("", "") + execute() +
+          sync_message(),
+      bind_to("", "s") + execute() + parse("s", "select 2") + sync_message()}},
+    {"DEALLOCATE of a name whose Parse, or whose Close, is skipped",
+     {bind_to("", "nobody") + parse("s", "select 1") + sync_message() + parse("", "deallocate s") +
+          bind_to("", "") + execute() + sync_message(),
+      parse("s", "select 1") + sync_message() + bind_to("", "nobody") + close('S', "s") +
+          sync_message() + query("deallocate s") + query("deallocate s")}},
+    {"DEALLOCATE through a portal that has a name, and one that is bound again",
+     {parse("s", "select 1") + parse("", "deallocate s") + bind_to("p", "") + bind_to("", "") +
+      bind_to("", "s") + execute() + execute("p") + bind_to("", "s") + sync_message()}},
+    {"DEALLOCATE that is parsed, and run in the next batch",
+     {parse("s", "select 1") + parse("", "deallocate s") + sync_message(),
+      bind_to("", "") + execute() + sync_message(),
+      bind_to("", "s") + sync_message()}},
+    {"a name that was taken is closed in the batch that fails",
+     {parse("s", "select 1") + parse("s", "rows 3") + close('S', "s") + sync_message(),
+      parse("s", "select 2") + sync_message()}},
     {"Sync alone", {sync_message(), sync_message(), query("select 1"), sync_message()}},
     {"Flush everywhere",
      {flush(),

@@ -275,6 +275,22 @@ TEST_CASE("only the call itself is cut out", "[relay][rpc]") {
     );
 }
 
+TEST_CASE("the call's portal may be asked for more, in messages cut anywhere", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(
+        parse("", "select rpc_count()") + bind_to("portal", "") + execute("portal", 1) +
+        execute("portal", 1) + describe('P', "portal") + close('P', "portal") +
+        statement("select 1") + sync_message()
+    );
+    CHECK(
+        server.got() ==
+        "Parse(,select rpc_count()) Bind(portal,) Execute(portal) Execute(portal) "
+        "Describe(P portal) Close(P portal) Sync"
+    );
+}
+
 TEST_CASE("a name that was a call's is not one when it is prepared anew", "[relay][rpc]") {
     rpc_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
