@@ -238,7 +238,10 @@ def main():
         secret = direct.verifier() if options.secret == "verifier" else direct.password
 
         def fresh(server):
-            return type(server)(folder, direct, certificates, secret, options.clients + 200)
+            """In a folder of its own: the other one runs, and its store is its own."""
+            apart = pathlib.Path(tempfile.mkdtemp(dir=folder))
+            apart.chmod(0o711)
+            return type(server)(apart, direct, certificates, secret, options.clients + 200)
 
         kinds = []
         versions = {}

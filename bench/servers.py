@@ -5,6 +5,7 @@ id. Both proxies get the same certificate, the same pool size, the same kind of 
 verifier, or the plain password) and the password towards the server. Neither logs logins.
 """
 
+import json
 import os
 import pathlib
 import pwd
@@ -281,6 +282,8 @@ log_stats = 0
 class Signalbox(Proxy):
     name = "signalbox"
     binary = None
+    roles = []  # of the client, in Signalbox
+    sections = ""  # behind the others
 
     @classmethod
     def version(cls):
@@ -314,6 +317,7 @@ bench_pw = {{ value = "{self.password}" }}
 [[users]]
 name = "{USER}"
 {user_secret}
+roles = {json.dumps(self.roles)}
 
 [connections.main]
 type = "postgres"
@@ -346,6 +350,8 @@ statement_handling = false
 
 [log]
 level = "warn"
+
+{self.sections}
 """,
         )
         # As ourselves: the binary may lie where the other account cannot reach.

@@ -96,6 +96,8 @@ public:
         found_.only_local_set = statements_ == 1 && local_sets_ == 1;
         if (statements_ != 1) {
             found_.reset_target.clear();
+        } else if (found_.deallocated.size() == 1 && deallocate_tokens_ == 1) {
+            found_.only_deallocated = found_.deallocated.front();
         }
     }
 
@@ -220,6 +222,7 @@ private:
         if (position_ == 1 && equals_ignoring_case(t.text, "prepare")) {
             return;
         }
+        ++deallocate_tokens_;
         if (equals_ignoring_case(t.text, "all")) {
             found_.forgets_statements = true;
         } else if (is_name(t)) {
@@ -272,7 +275,8 @@ private:
     std::size_t position_ = 0;
     int statements_ = 0;
     int local_sets_ = 0;
-    bool is_local_ = false;  // SET LOCAL
+    int deallocate_tokens_ = 0;  // behind the word
+    bool is_local_ = false;      // SET LOCAL
     std::string_view first_;
     std::string_view previous_;
     std::string name_;
@@ -367,6 +371,7 @@ text_traits scan_text(std::string_view sql) {
         found.needs_inspection = true;
         found.only_local_set = false;
         found.reset_target.clear();
+        found.only_deallocated.clear();
     }
     return found;
 }

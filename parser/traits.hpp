@@ -35,6 +35,7 @@ struct text_traits {
         reset_target;  // the parameter that the one statement resets; "*" = all; "" = not known
     std::vector<std::string> custom_parameters;  // names with a dot, lower case
     std::vector<std::string> deallocated;        // names in DEALLOCATE, as PostgreSQL folds them
+    std::string only_deallocated;  // the one statement is DEALLOCATE of this name; "" = it is not
 
     bool operator==(const text_traits&) const = default;
 };

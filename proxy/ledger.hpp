@@ -10,6 +10,7 @@
 #include "proxy/relation_source.hpp"
 #include "rewrite/statements.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -77,8 +78,8 @@ struct explain_step {
 /// What a rarer entry remembers.
 struct ledger_detail {
     std::string client_name;                 // of the prepared statement
-    rewrite::statement_ptr statement;        // that a Parse makes known
-    std::uint32_t number = 0;                // on the server connection
+    rewrite::statement_ptr statement;        // that a Parse makes known, or a Describe is of
+    std::uint32_t number = 0;                // the statement's, on the server connection
     bool is_close = false;                   // a local CloseComplete
     std::uint64_t columns = 0;               // a Describe: see relay_columns.cpp
     bool is_deallocate = false;              // a local DEALLOCATE
@@ -120,11 +121,30 @@ public:
     /// How many ReadyForQuery of the server are still to come. 0: the transaction status is known.
     [[nodiscard]] std::size_t batches() const noexcept { return batches_; }
 
+    /// Entries that take up memory: those that have been answered, too.
+    [[nodiscard]] std::size_t kept() const noexcept { return entries_.size(); }
+
     ledger_entry& front() noexcept { return entries_[head_]; }
 
     ledger_entry& operator[](std::size_t i) noexcept { return entries_[head_ + i]; }
 
+    const ledger_entry& operator[](std::size_t i) const noexcept { return entries_[head_ + i]; }
+
+    /// There is one of our own.
+    [[nodiscard]] bool has_swallowed() const noexcept {
+        return std::any_of(
+            entries_.begin() + static_cast<std::ptrdiff_t>(head_),
+            entries_.end(),
+            [](const auto& each) { return each.action == reply::swallow; }
+        );
+    }
+
     ledger_entry& push(request kind, reply action = reply::forward) {
+        if (head_ > kept_entries && head_ > entries_.size() / 2) {
+            // Somebody always has something under way.
+            entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(head_));
+            head_ = 0;
+        }
         entries_.push_back({kind, action, nullptr, 0});
         batches_ += is_batch_end(kind) ? 1U : 0U;
         return entries_.back();

@@ -274,7 +274,8 @@ private:
 
     [[nodiscard]] duration drain_timeout() const {
         duration longest{0};
-        for (const auto& route : service_->current()->config().routes) {
+        const auto current = service_->current();  // a reload may be putting another in its place
+        for (const auto& route : current->config().routes) {
             longest = std::max(longest, route->drain_timeout);
         }
         return longest;

@@ -8,7 +8,8 @@
 //      +---------------------------------------- served <- (setup, when the parameters differ)
 //
 // Invariants
-//   - a message is forwarded to the server at most once, and never again after the server was lost;
+//   - a message is forwarded to the server at most once, and never again after the server was lost
+//     (but for a batch that has run nothing: relay_repeat.cpp);
 //   - every request in flight has an entry in the server's ledger, in order;
 //   - nothing of the client is sent while `blocked`: our own setup, inspection or restoration is
 //   under way;
@@ -37,6 +38,7 @@
 #include "wire/messages.hpp"
 
 #include <cstdint>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -74,6 +76,7 @@ struct server_state final : backend::server_attachment {
     std::vector<std::string> channels;    // that it listens to, sorted
     std::uint32_t process_id = 0;         // of the server's process
     std::uint64_t unnamed = 0;            // token of the unnamed statement that it holds; 0 = none
+    std::uint64_t unnamed_in = 0;         // the batch that has made it so
     std::uint64_t batch = 1;              // grows with every Query and Sync
     std::size_t stream_left = 0;          // of a server message that is passed in pieces
     bool stream_swallowed = false;
@@ -333,7 +336,7 @@ private:
         std::uint64_t confirmed_unnamed = 0;
         bool confirmed_in_place = false;
         std::string confirmed_tail;
-        std::vector<std::pair<std::uint64_t, std::string>>
+        std::list<std::pair<std::uint64_t, std::string>>
             unnamed_in_flight;  // older than the present one
         std::vector<std::string> custom_parameters;
         std::string pinned_by;
@@ -537,11 +540,6 @@ private:
     );
     void refuse(const wire::report& why, request kind, outbox& to_server);
     [[nodiscard]] std::optional<wire::report> refusal(const parser::text_traits& traits) const;
-    void keep_for_repeat(bool from_its_start, std::string_view sent);
-    bool repeat_batch(outbox& to_server);
-    [[nodiscard]] bool asks_for_old_columns(
-        const wire::report_view& said, const ledger_entry& failed
-    ) const;
     [[nodiscard]] bool is_barrier(const parser::text_traits& traits) const noexcept;
     void parse_unnamed(
         const client_view& m,
@@ -558,7 +556,16 @@ private:
         const rewrite::statement_ptr& statement, outbox& to_server, reply action
     );
     void note_unnamed();
+    void hold_unnamed(std::uint64_t token) noexcept;
+    [[nodiscard]] bool must_wait_for_unnamed() const noexcept;
     void ensure_unnamed(outbox& to_server);
+
+    // A batch that is sent again: relay_repeat.cpp.
+    void keep_for_repeat(bool from_its_start, std::string_view sent);
+    bool repeat_batch(outbox& to_server);
+    [[nodiscard]] bool asks_for_old_columns(
+        const wire::report_view& said, const ledger_entry& failed
+    ) const;
 
     // What a client was told of a statement's columns: relay_columns.cpp.
     enum class comparison { same, changed, unknown };
@@ -599,6 +606,8 @@ private:
     void forget_unnamed() noexcept;
     void drop_unnamed() noexcept;
     void restore_unnamed();
+    void unnamed_skipped(const ledger_entry& entry);
+    [[nodiscard]] bool has_later_query() const noexcept;
     void drop_entry(ledger_entry& entry, bool skipped);
     void on_tag(std::string_view tag);
     void on_copy_in();
@@ -643,12 +652,14 @@ private:
     bool suspect_ =
         false;  // the server is to be asked for the session's state before it is released
     bool reset_seen_ = false;
-    bool default_parsed_ = false;    // SET … TO DEFAULT has been parsed: any SET may be that one
-    bool hidden_ = false;            // see may_hide_state()
-    bool unnamed_hidden_ = false;    // the unnamed statement may make such state
-    bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded
-    bool plain_text_ = false;        // of the message at hand: nothing of it is to be decided
-    char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to
+    bool reset_committed_ = false;    // before the block that is open, if one is
+    bool restored_in_block_ = false;  // the startup packet's values, after such a RESET
+    bool default_parsed_ = false;     // SET … TO DEFAULT has been parsed: any SET may be that one
+    bool hidden_ = false;             // see may_hide_state()
+    bool unnamed_hidden_ = false;     // the unnamed statement may make such state
+    bool looked_at_ = false;          // the message that waits has been looked at: it is forwarded
+    bool plain_text_ = false;         // of the message at hand: nothing of it is to be decided
+    char awaiting_channels_ = '\0';   // the status to be told once the channels are listened to
     bool channels_due_ = false;
     bool cutting_ = false;         // a cut is under way: what follows waits for its end
     bool begun_ = false;           // BEGIN stands in the batch under way
@@ -658,7 +669,7 @@ private:
     bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
     std::unique_ptr<examination_state> examination_;
     std::unique_ptr<explain_state> explains_;  // null: no EXPLAIN is prepared
-    bool makes_matview_ = false;               // CREATE MATERIALIZED VIEW has been sent
+    bool makes_matview_ = false;               // CREATE MATERIALIZED VIEW is under way
     bool is_examined_ = false;  // the batch under way has changed what notices are about
     /// Session mode: the unnamed statement has been parsed, and not bound yet.
     bool unnamed_unused_ = false;

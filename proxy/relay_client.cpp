@@ -16,9 +16,6 @@ namespace {
 /// Prepared statements of which a worker knows whether they may make hidden state.
 constexpr std::size_t max_known_statements = 4096;
 
-/// A batch that is larger is not kept to be repeated.
-constexpr std::size_t max_repeat_bytes = std::size_t{64} * 1024;
-
 /// No statement at all: a syntax error, whatever the server's state.
 constexpr std::string_view refused_statement = "REFUSED BY SIGNALBOX";
 
@@ -134,19 +131,6 @@ std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_
     return at;
 }
 
-/// Keeps the bytes of a batch that was sent in one piece, in case a statement's plan turns out to
-/// be out of date.
-void relay::keep_for_repeat(bool from_its_start, std::string_view sent) {
-    auto& s = *server_;
-    s.repeat.clear();
-    if (from_its_start && named_in_batch_ && s.status == 'I' && !open_batch_ &&
-        s.requests.batches() == 1 && stream_left_ == 0 && sent.size() <= max_repeat_bytes) {
-        s.repeat.assign(sent);
-        s.repeat_answered = false;
-    }
-    named_in_batch_ = false;
-}
-
 /// The whole message, or as much as is there and the rest as it comes.
 void relay::pass(const client_view& m, outbox& to_server) {
     to_server.pass(m.whole);
@@ -165,6 +149,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
         return taken::all;
     }
     if (skip_locally_ || (server_ != nullptr && server_->skip_to_sync)) {
+        looked_at_ = false;
         if (m.type != cm::sync) {
             drop(m);
             return taken::all;
@@ -402,6 +387,7 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
 /// A Query is about to be sent: its entry in the ledger.
 ledger_entry& relay::begin_query() {
     auto& entry = server_->requests.push(request::query);
+    hold_unnamed(server_state::unnamed_none);
     ++server_->batch;
     open_batch_ = false;  // it ends a batch that had no Sync, as a Sync would
     executed_ = 0;
@@ -410,7 +396,6 @@ ledger_entry& relay::begin_query() {
     unnamed_token_ = server_state::unnamed_none;
     unnamed_sticks_ = false;
     unnamed_unused_ = false;
-    server_->unnamed = server_state::unnamed_none;
     return entry;
 }
 
@@ -432,18 +417,19 @@ relay::taken relay::forward_query(
             refuse(*why, request::query, to_server);
             return forget_message();
         }
-        const bool deallocates = renames() && traits.deallocated.size() == 1;
-        if (deallocates && must_wait_for_name(traits.deallocated.front(), true)) {
+        const auto& deallocated = traits.only_deallocated;
+        const bool deallocates = renames() && !deallocated.empty();
+        if (deallocates && must_wait_for_name(deallocated, true)) {
             stalled_ = true;
             return taken::stop;
         }
-        if (deallocates && rare_ && rare_->names.find(traits.deallocated.front())) {
+        if (deallocates && rare_ && rare_->names.find(deallocated)) {
             // A simple Query ends a batch that had no Sync; where that has failed, it is skipped.
             if (wait_until_settled(to_server)) {
                 return taken::stop;
             }
             if (server_->status != 'E') {
-                deallocate_locally(traits.deallocated.front(), to_client);
+                deallocate_locally(deallocated, to_client);
                 return forget_message();
             }
         }
@@ -501,9 +487,11 @@ void relay::refuse(const wire::report& why, request kind, outbox& to_server) {
     auto& entry = server_->requests.push(kind);
     entry.detail = std::make_unique<ledger_detail>();
     wire::write_error_response(entry.detail->error, why);
-    unnamed_token_ = server_state::unnamed_none;
-    unnamed_sticks_ = false;
-    server_->unnamed = server_state::unnamed_none;
+    if (kind != request::bind || unnamed_sticks_) {
+        unnamed_token_ = server_state::unnamed_none;
+        unnamed_sticks_ = false;
+    }
+    hold_unnamed(server_state::unnamed_none);
     if (kind == request::query) {
         ++server_->batch;
         open_batch_ = false;
@@ -525,6 +513,18 @@ std::optional<wire::report> relay::refusal(const parser::text_traits& traits) co
             .message = "explicit transactions are not supported in statement pool mode",
             .detail = {},
             .hint = "Use a route with pool_mode = \"transaction\"."};
+    }
+    const auto is_ours = [](const std::string& name) {
+        return name.starts_with(rewrite::server_statement_prefix);
+    };
+    const auto hidden = std::find_if(traits.deallocated.begin(), traits.deallocated.end(), is_ours);
+    if (renames() && hidden != traits.deallocated.end()) {
+        return wire::report{
+            .severity = "ERROR",
+            .sqlstate = std::string{wire::sqlstate::undefined_prepared_statement},
+            .message = "prepared statement \"" + *hidden + "\" does not exist",
+            .detail = {},
+            .hint = {}};
     }
     if (settings_.refuse_state && renames() && !traits.uncarryable.empty()) {
         return wire::report{

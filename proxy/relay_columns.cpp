@@ -4,10 +4,11 @@
 // changed its columns, and a client that describes a statement once (asyncpg, tokio-postgres,
 // pgjdbc) would read the new rows as the old ones. A private connection would have said so:
 //
-//   what the client was told \ what is known here   the same   other         nothing
-//   nothing (each portal is described, or none)     it is run  it is run     it is run
-//   a ParameterDescription and its columns          it is run  parsed anew,  asked for; the Bind
-//                                                              then 0A000    waits
+//   what the client was told \ what is known here   the same   other           nothing
+//   nothing (each portal is described, or none)     it is run  it is run       it is run
+//   a ParameterDescription and its columns          it is run  parsed anew,    asked for; the Bind
+//                                                              and asked for   waits
+//   … and what was parsed in this very batch is other: 0A000
 //
 // Source    PostgreSQL's RevalidateCachedQuery(), "cached plan must not change result type"
 #include "proxy/relay.hpp"

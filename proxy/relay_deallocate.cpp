@@ -12,9 +12,8 @@ namespace signalbox::proxy {
 
 /// Which of the client's names a text with these traits ends; empty: none of them.
 std::string relay::deallocated_name(const parser::text_traits& traits) const {
-    const bool is_one =
-        traits.deallocated.size() == 1 && rare_ && rare_->names.find(traits.deallocated.front());
-    return is_one ? traits.deallocated.front() : std::string{};
+    const auto& name = traits.only_deallocated;
+    return !name.empty() && rare_ && rare_->names.find(name) ? name : std::string{};
 }
 
 /// The Parse of the unnamed statement that ends it here; it has been prepared here, if need be.

@@ -84,6 +84,9 @@ bool relay::on_error(
         if (from != std::string_view::npos) {
             server_name = said->message.substr(from, said->message.find('"', from) - from);
             client_name = client_name_for(server_name, front);
+            if (said->sqlstate == wire::sqlstate::undefined_prepared_statement) {
+                s.statements.forget_name(server_name);  // somebody has ended it behind our back
+            }
         }
     }
     const auto position = said ? original_position(said->position, &front) : 0;
@@ -102,80 +105,6 @@ bool relay::on_error(
     }
     after_error(to_client);
     abandon_batch();
-    return true;
-}
-
-/// A statement that the client has used before was parsed anew here, after a change of the tables
-/// that the client does not know of: it asks for formats of the columns that there were. Drivers
-/// parse anew by themselves when they get the error that a private connection would have given.
-bool relay::asks_for_old_columns(const wire::report_view& said, const ledger_entry& failed) const {
-    if (failed.kind != request::bind || said.sqlstate != wire::sqlstate::protocol_violation ||
-        said.routine != "PortalSetResultFormat" || !renames() || !rare_ ||
-        server_->requests.batches() != 1) {
-        return false;
-    }
-    const auto parsed = server_->statements.parsed_in(server_->batch - 1);
-    return std::any_of(parsed.begin(), parsed.end(), [&](std::uint64_t id) {
-        return rare_->names.was_used(id, batch_serial_ - 1);
-    });
-}
-
-/// A plan is out of date since the tables have changed. Where the client's own Parse came after
-/// that and was answered here, a private connection would have had no error: the statements are
-/// parsed anew and the batch, of which nothing has been executed, is sent again. False: the client
-/// gets the error. The statements are parsed anew at their next use.
-bool relay::repeat_batch(outbox& to_server) {
-    auto& s = *server_;
-    auto& q = s.requests;
-    const auto stale = s.statements.mark_stale(s.batch - 1);
-    const bool may = !s.repeat.empty() && !s.repeat_answered && s.status == 'I' &&
-                     q.batches() == 1 &&
-                     (q.front().kind == request::bind || q.front().kind == request::describe);
-    // A client that has seen the statement's result before must learn that it has changed: by this
-    // error.
-    const bool first_use = std::all_of(stale.begin(), stale.end(), [&](const auto& each) {
-        return rare().names.is_first_use(each.id, batch_serial_ - 1);
-    });
-    if (!may || !first_use) {
-        return false;
-    }
-    std::vector<ledger_entry> again;
-    while (!q.front().ends_batch()) {
-        if (q.front().action == reply::forward) {
-            again.push_back(std::move(q.front()));
-        }
-        q.pop();
-    }
-    const auto end = q.front().kind;
-    const auto end_action =
-        std::exchange(q.front().action, reply::swallow);  // the failed attempt's
-    q.front().kind = request::sync;
-    std::string bytes;
-    for (const auto& [id, number] : stale) {
-        const auto statement = rare().names.statement_of(id);
-        if (!statement) {
-            continue;
-        }
-        const auto name = rewrite::server_statement_name(number);
-        wire::write_named_target(bytes, wire::client_message::close, 'S', name);
-        q.push(request::close, reply::swallow);
-        wire::write_parse(bytes, name, statement->tail);
-        auto& entry = q.push(request::parse, reply::swallow);
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->statement = statement;
-        entry.detail->number = number;
-        if (auto* const slot = s.statements.find(id)) {
-            slot->stale = false;
-            slot->ddl = env_.statements.registry().ddl_seen();
-        }
-    }
-    for (auto& entry : again) {
-        q.push(entry.kind).detail = std::move(entry.detail);
-    }
-    q.push(end, end_action);
-    to_server.copied() += bytes;
-    to_server.copied() += s.repeat;
-    s.repeat.clear();  // once
     return true;
 }
 
@@ -205,6 +134,35 @@ void relay::abandon_batch() {
     }
 }
 
+/// The server has skipped what would have ended its unnamed statement, or replaced it: a Query, a
+/// Parse of ours that was to fail, our Close.
+void relay::unnamed_skipped(const ledger_entry& entry) {
+    const bool is_query = entry.kind == request::query || entry.kind == request::function_call;
+    const bool is_refusal = entry.detail && !entry.detail->error.empty();
+    const bool is_our_close = entry.kind == request::close && entry.action == reply::swallow;
+    if (!is_query && !is_refusal && !is_our_close) {
+        return;
+    }
+    server_->unnamed = server_state::unnamed_unknown;
+    // What the client has sent behind the batch's end counts more.
+    if (!is_our_close && unnamed_token_ == server_state::unnamed_none && !has_later_query()) {
+        restore_unnamed();
+    }
+}
+
+/// Behind the end of the batch that is being dropped.
+bool relay::has_later_query() const noexcept {
+    const auto& q = server_->requests;
+    bool is_behind = false;
+    for (std::size_t i = 0; i < q.size(); ++i) {
+        if (is_behind && q[i].kind == request::query) {
+            return true;
+        }
+        is_behind = is_behind || q[i].kind == request::sync || q[i].kind == request::cut;
+    }
+    return false;
+}
+
 void relay::drop_entry(ledger_entry& entry, bool skipped) {
     auto& s = *server_;
     if (entry.kind == request::parse && entry.unnamed != 0) {
@@ -222,6 +180,9 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
         if (entry.unnamed == unnamed_token_) {
             restore_unnamed();
         }
+    }
+    if (skipped && !unnamed_sticks_) {
+        unnamed_skipped(entry);
     }
     if (entry.kind == request::close && entry.unnamed != 0 && unnamed_token_ == 0) {
         restore_unnamed();  // it was not closed after all
@@ -253,8 +214,8 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
 relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     auto& s = *server_;
     auto& q = s.requests;
-    if (has_held_completion() && !awaits_examination()) {
-        release_completion(to_client);
+    if (!awaits_examination() || !q.empty()) {
+        finish_examination(to_client);
     }
     const bool cut = s.stream_left > 0 && !s.stream_swallowed;
     const bool in_block = s.status != 'I';

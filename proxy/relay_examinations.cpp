@@ -40,8 +40,8 @@ bool relay::note_made(std::string_view sql) {
         return true;
     }
     const auto second = tokens.next().text;
-    makes_matview_ = parser::equals_ignoring_case(first, "create") &&
-                     parser::equals_ignoring_case(second, "materialized");
+    makes_matview_ = makes_matview_ || (parser::equals_ignoring_case(first, "create") &&
+                                        parser::equals_ignoring_case(second, "materialized"));
     if (!renames() && parser::equals_ignoring_case(first, "set")) {
         note_least_messages(second, tokens);
     } else if (examination_ && (parser::equals_ignoring_case(first, "reset") ||
@@ -74,8 +74,7 @@ bool relay::hold_completion(std::string_view whole, std::string_view tag) {
         return false;
     }
     // CREATE MATERIALIZED VIEW … AS says how many rows it has selected.
-    const bool is_made =
-        makes_object(tag) || (std::exchange(makes_matview_, false) && tag.starts_with("SELECT"));
+    const bool is_made = makes_object(tag) || (makes_matview_ && tag.starts_with("SELECT"));
     is_examined_ = is_examined_ || is_made || is_ddl(tag);
     if (!is_made || status() != 'I' || begun_) {
         return false;

@@ -70,7 +70,8 @@ std::unique_ptr<explain_step> relay::find_explains(
             found.texts.push_back(examine_explained(sql));
         }
     } else if (parser::may_explain(sql) && can_be_read() && parser::statement_rules::is_light(sql)) {
-        for (const auto& each : decide(sql)->statements) {
+        const auto batch = decide(sql);  // would be gone in the loop
+        for (const auto& each : batch->statements) {
             const auto text = sql.substr(each.offset, each.size);
             if (parser::begins_with_explain(text)) {
                 found.texts.push_back(examine_explained(text));

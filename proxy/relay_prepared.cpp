@@ -53,7 +53,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         unnamed_sticks_ = true;
         unnamed_token_ = env_.next_unnamed;
         env_.next_unnamed += env_.unnamed_step;
-        server_->unnamed = unnamed_token_;
+        hold_unnamed(unnamed_token_);
         server_->requests.push(request::parse).unnamed = unnamed_token_;
         open_batch_ = true;
         pass(m, to_server);
@@ -85,9 +85,9 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         drop(m);
         return taken::all;
     }
-    const bool deallocates = p->name.empty() && traits.deallocated.size() == 1;
+    const bool deallocates = p->name.empty() && !traits.only_deallocated.empty();
     if ((!p->name.empty() && must_wait_for_name(p->name, false)) ||
-        (deallocates && must_wait_for_name(traits.deallocated.front(), true))) {
+        (deallocates && must_wait_for_name(traits.only_deallocated, true))) {
         stalled_ = true;
         return taken::stop;
     }
@@ -153,7 +153,7 @@ void relay::parse_unnamed(
     unnamed_noted_in_ = batch_serial_;
     unnamed_token_ = env_.next_unnamed;
     env_.next_unnamed += env_.unnamed_step;
-    server_->unnamed = unnamed_token_;
+    hold_unnamed(unnamed_token_);
     r.unnamed_tail.assign(p.tail);
     auto& entry = server_->requests.push(request::parse);
     entry.unnamed = unnamed_token_;
@@ -163,7 +163,6 @@ void relay::parse_unnamed(
     }
     entry.in_detail().client_name = deallocated;
     r.deallocating.token = unnamed_token_;
-    barrier_at_sync_ = true;  // whether the name is left is known when it has been executed
     wire::write_parse(to_server.copied(), "", tail);
     drop(m);
 }
@@ -182,6 +181,18 @@ void relay::note_unnamed() {
     barrier_at_sync_ = barrier_at_sync_ || is_barrier(traits);
 }
 
+/// What is being sent makes it the server's unnamed statement, unless it is skipped.
+void relay::hold_unnamed(std::uint64_t token) noexcept {
+    server_->unnamed = token;
+    server_->unnamed_in = server_->batch;
+}
+
+/// Which one the server holds hangs on an earlier batch that is not answered yet.
+bool relay::must_wait_for_unnamed() const noexcept {
+    const auto& s = *server_;
+    return renames() && s.unnamed_in < s.batch && s.unnamed_in >= s.batch - s.requests.batches();
+}
+
 /// The unnamed statement of this client, and of nobody else, is the one on the server connection.
 void relay::ensure_unnamed(outbox& to_server) {
     const bool is_old = is_deallocation_of_old();
@@ -191,7 +202,7 @@ void relay::ensure_unnamed(outbox& to_server) {
     if (unnamed_token_ == server_state::unnamed_none) {
         wire::write_named_target(to_server.copied(), cm::close, 'S', "");
         server_->requests.push(request::close, reply::swallow);
-        server_->unnamed = server_state::unnamed_none;
+        hold_unnamed(server_state::unnamed_none);
         return;
     }
     auto& r = rare();
@@ -207,7 +218,7 @@ void relay::ensure_unnamed(outbox& to_server) {
     if (!deallocated.empty()) {
         entry.in_detail().client_name = deallocated;
     }
-    server_->unnamed = unnamed_token_;
+    hold_unnamed(unnamed_token_);
 }
 
 /// `ddl`: what had been seen when the client's own Parse came. A plan from before that may have
@@ -335,7 +346,8 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
         pass(m, to_server);
         return taken::all;
     }
-    if (!names->statement.empty() && must_wait_for_name(names->statement, true)) {
+    if (names->statement.empty() ? must_wait_for_unnamed()
+                                 : must_wait_for_name(names->statement, true)) {
         stalled_ = true;
         return taken::stop;
     }
@@ -351,7 +363,7 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     }
     switch (compare_columns(names->statement, to_server)) {
         case comparison::unknown:
-            stalled_ = true;
+            stalled_ = looked_at_ = true;
             return taken::stop;
         case comparison::changed:
             refuse(
@@ -389,8 +401,8 @@ relay::taken relay::on_describe(const client_view& m, outbox& to_server) {
         return taken::more_bytes;
     }
     const auto target = wire::parse_named_target(m.body());
-    if (target && target->kind == 'S' && !target->name.empty() &&
-        must_wait_for_name(target->name, true)) {
+    if (target && target->kind == 'S' &&
+        (target->name.empty() ? must_wait_for_unnamed() : must_wait_for_name(target->name, true))) {
         stalled_ = true;
         return taken::stop;
     }
@@ -438,7 +450,7 @@ relay::taken relay::on_close(const client_view& m, outbox& to_server, outbox& to
         server_->requests.push(request::close).unnamed = unnamed_token_;
         unnamed_token_ = server_state::unnamed_none;
         unnamed_sticks_ = false;
-        server_->unnamed = server_state::unnamed_none;
+        hold_unnamed(server_state::unnamed_none);
         pass(m, to_server);
         return taken::all;
     }
@@ -464,12 +476,15 @@ void relay::confirm_unnamed(std::uint64_t token) {
         r.confirmed_unnamed = token;
         return;
     }
-    for (auto& [older, tail] : r.unnamed_in_flight) {
-        if (older == token) {
-            r.confirmed_tail.swap(tail);
+    // They are confirmed in their order; the tokens grow.
+    auto& older = r.unnamed_in_flight;
+    while (!older.empty() && older.front().first <= token) {
+        if (older.front().first == token) {
+            r.confirmed_tail.swap(older.front().second);
             r.confirmed_in_place = false;
             r.confirmed_unnamed = token;
         }
+        older.pop_front();
     }
 }
 

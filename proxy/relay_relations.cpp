@@ -266,7 +266,7 @@ relay::taken relay::on_bind_rows(const client_view& m, outbox& to_server) {
                         "Signalbox",
              .detail = {},
              .hint = {}},
-            request::parse,
+            request::bind,
             to_server
         );
         drop(m);
@@ -288,7 +288,7 @@ relay::taken relay::on_bind_rows(const client_view& m, outbox& to_server) {
                         "\" requires " + std::to_string(sent->parameter - 1),
              .detail = {},
              .hint = {}},
-            request::parse,
+            request::bind,
             to_server
         );
         drop(m);

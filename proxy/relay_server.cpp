@@ -53,6 +53,9 @@ relay::server_step relay::on_server(
         }
         const std::size_t total = std::size_t{length} + 1;
         const bool swallowed = !s.requests.empty() && s.requests.front().action == reply::swallow;
+        if (awaits_examination() && !s.requests.empty() && !swallowed) {
+            finish_examination(to_client);  // it belongs to what stands behind that ReadyForQuery
+        }
         if (has_held_completion() && type != sm::ready_for_query && !swallowed) {
             release_completion(to_client);
         }
@@ -367,6 +370,7 @@ void relay::on_copy_in() {
                 barrier_at_sync_ = true;
             }
         }
+        drop_entry(q[1], true);
         q.erase(1);
         if (kind == request::copy_end) {
             s.copy_in = false;
@@ -394,6 +398,7 @@ void relay::on_tag(std::string_view tag) {
         std::erase_if(statements_->own_statements, [](const auto& each) {
             return !each.first.empty();
         });
+        statements_->rpc_statements.clear();
     }
     if (tag == "LOAD") {
         s.tainted = true;
@@ -405,12 +410,9 @@ void relay::on_tag(std::string_view tag) {
         return;
     }
     if (forgets) {
-        s.statements.clear();
+        s.statements.forget_confirmed();
         if (rare_) {
-            rare_->names.clear();
-        }
-        if (statements_) {
-            statements_->rpc_statements.clear();
+            rare_->names.forget_confirmed();
         }
     }
     if (is("DISCARD ALL")) {
@@ -494,11 +496,13 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     if (explains_ && q.empty()) {
         tidy_explains(status);
     }
+    makes_matview_ = makes_matview_ && !q.empty();
     if (has_held_completion() && swallowed && kind != request::inspection) {
         release_completion(to_client);  // the client's batch goes on
     }
     if (kind == request::cut) {
         cutting_ = false;
+        reset_committed_ = reset_committed_ || (reset_seen_ && status == 'I');
         commits_.note_split();
         commits_.note_status(status);
         settle(to_client);
@@ -554,6 +558,10 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
         default:
             break;
     }
+    if (status == 'I' && std::exchange(restored_in_block_, false)) {
+        reset_seen_ = true;  // what was restored there may have been rolled back
+        rare().reset_target.clear();
+    }
     // Our own Query must not be put inside a message of which the client has sent only a part.
     const bool at_boundary = stream_left_ == 0 || stream_dropped_;
     if (q.empty() && !open_batch_ && at_boundary) {
@@ -567,6 +575,7 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
                 return true;
             }
             blocked_ = true;
+            restored_in_block_ = std::exchange(reset_committed_, false) && status == 'T';
             q.push(request::restoration, reply::swallow);
             ++s.batch;
             wire::write_query(to_server.copied(), sql);

@@ -359,7 +359,7 @@ relay::decision relay::look_at_bind(const client_view& m, outbox& to_server, out
     }
     if (status() == 'T' || (status() == 'I' && begun_)) {
         if (const auto why = on_hazard(to_client)) {
-            refuse(*why, request::parse, to_server);
+            refuse(*why, request::bind, to_server);
             drop(m);
             return taken::all;
         }

@@ -162,6 +162,15 @@ void client_statements::roll_back(std::string_view name) {
     }
 }
 
+void client_statements::forget_confirmed() {
+    std::erase_if(names_, [](const auto& each) {
+        return each.second.visible == each.second.confirmed || !each.second.visible;
+    });
+    for (auto& [name, held] : names_) {
+        held.confirmed = nullptr;
+    }
+}
+
 void client_statements::drop_if_empty(std::string_view name) {
     const auto it = names_.find(name);
     if (it != names_.end() && !it->second.visible && !it->second.confirmed) {
@@ -207,6 +216,17 @@ std::optional<std::uint32_t> server_statements::take_left() noexcept {
     const auto number = left_.back();
     left_.pop_back();
     return number;
+}
+
+void server_statements::forget_name(std::string_view server_name) {
+    std::erase_if(slots_, [&](const auto& each) {
+        return server_statement_name(each.second.number) == server_name;
+    });
+}
+
+void server_statements::forget_confirmed() {
+    std::erase_if(slots_, [](const auto& each) { return each.second.confirmed; });
+    left_.clear();
 }
 
 std::uint64_t server_statements::id_of(std::uint32_t number) const noexcept {

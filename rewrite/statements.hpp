@@ -122,7 +122,8 @@ public:
     /// The server has not done it: what is visible falls back to what is confirmed.
     void roll_back(std::string_view name);
 
-    void clear() noexcept { names_.clear(); }
+    /// All that the server has confirmed is gone; what has been sent since then is not.
+    void forget_confirmed();
 
     bool empty() const noexcept { return names_.empty(); }
 
@@ -160,8 +161,12 @@ public:
     /// A new name for the statement; an old one is forgotten.
     slot& add(std::uint64_t id, std::uint64_t batch);
     void confirm(std::uint64_t id, std::uint32_t number) noexcept;
-    /// The Parse that made `number` has failed or was never run.
+    /// The Parse that made `number` has failed or was never run, or it is closed.
     void forget(std::uint64_t id, std::uint32_t number) noexcept;
+    /// The server does not know this name.
+    void forget_name(std::string_view server_name);
+    /// All that the server has confirmed is gone.
+    void forget_confirmed();
 
     /// The server may hold one of this number which is nobody's: to be closed, by take_left().
     void leave(std::uint32_t number) { left_.push_back(number); }

@@ -24,6 +24,7 @@ inline constexpr std::string_view active_sql_transaction = "25001";
 inline constexpr std::string_view in_failed_sql_transaction = "25P02";
 inline constexpr std::string_view idle_in_transaction_timeout = "25P03";
 inline constexpr std::string_view transaction_timeout = "25P04";
+inline constexpr std::string_view undefined_prepared_statement = "26000";
 inline constexpr std::string_view invalid_authorization = "28000";
 inline constexpr std::string_view invalid_password = "28P01";
 inline constexpr std::string_view invalid_catalog_name = "3D000";

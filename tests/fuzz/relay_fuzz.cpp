@@ -163,7 +163,8 @@ std::string simple_sql(choices& input, const author& by) {
 std::string whole_statement(choices& input, const author& by) {
     switch (input.below(4)) {
         case 0:
-            return parse("", "deallocate a") + bind_to("", "") + execute();
+            // Bound once: what the name means is looked up at the Parse, not at each Execute.
+            return parse("", "deallocate a") + bind_to("", "") + execute() + close('S', "");
         case 1:
             return parse("", own_sql(input)) + bind_to("", "") + describe('P', "") +
                    execute("", static_cast<std::uint32_t>(input.below(3)));

@@ -232,8 +232,8 @@ private:
         }
     }
 
-    void reject(const wire::report& why) {
-        model.fail_block();
+    void reject(const wire::report& why, bool of_bind = false) {
+        model.fail_block(of_bind && settings_.mode != proxy::pool_mode::session);
         wire::write_error_response(out_, why);
         warn();
     }
@@ -445,7 +445,7 @@ private:
             }
             if (model.transaction_status() == 'T' &&
                 settings_.rpc == proxy::rpc_in_transaction::refuse) {
-                reject(rpc_refused());
+                reject(rpc_refused(), true);
                 skipping_ = true;
                 open_ = true;
                 return;

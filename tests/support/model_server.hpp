@@ -92,10 +92,12 @@ public:
     }
 
     /// Somebody else has raised an error: in a block, by a message of its own that fails.
-    void fail_block() {
+    void fail_block(bool keeps_unnamed) {
         if (status_ == 'T') {
             status_ = 'E';
-            forget_unnamed();
+            if (!keeps_unnamed) {
+                forget_unnamed();
+            }
         }
     }
 

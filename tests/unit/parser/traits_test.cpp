@@ -165,6 +165,17 @@ TEST_CASE("DEALLOCATE: names as PostgreSQL folds them", "[parser][traits]") {
     CHECK(scan_text("DEALLOCATE PREPARE \"S\"\"1\"").deallocated == names{"S\"1"});
     CHECK(scan_text("deallocate \"all\"").deallocated == names{"all"});
     CHECK(scan_text("deallocate a; deallocate b").deallocated == names{"a", "b"});
+    CHECK(scan_text(" DEALLOCATE PREPARE S1 ;").only_deallocated == "s1");
+    for (const auto* const text :
+         {"select 1; deallocate a;",
+          "deallocate a; select 1",
+          "deallocate a; deallocate b",
+          "deallocate a b",
+          "deallocate a + 1",
+          "deallocate all"}) {
+        INFO(text);
+        CHECK(scan_text(text).only_deallocated.empty());
+    }
     CHECK(scan_text("select 1; deallocate a;").deallocated == names{"a"});
 }
 

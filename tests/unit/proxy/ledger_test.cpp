@@ -97,3 +97,18 @@ TEST_CASE("a long pipeline drains", "[proxy][ledger]") {
         CHECK(requests.batches() == 0);
     }
 }
+
+TEST_CASE(
+    "what has been answered goes, also where there is always something under way", "[proxy][ledger]"
+) {
+    ledger requests;
+    requests.push(request::parse);
+    for (int i = 0; i < 100'000; ++i) {
+        requests.push(i % 2 == 0 ? request::bind : request::sync);
+        requests.pop();
+        REQUIRE(requests.size() == 1);
+    }
+    CHECK(requests.front().kind == request::sync);
+    CHECK(requests.batches() == 1);
+    CHECK(requests.kept() < 5'000);
+}

@@ -35,6 +35,21 @@ struct told_client {
     test_client& other = world.add_client();
 };
 
+/// What PostgreSQL says where a plan does not fit the catalogs any more.
+std::string stale_plan() {
+    std::string out;
+    signalbox::wire::write_error_response(
+        out,
+        {.severity = "ERROR",
+         .sqlstate = "0A000",
+         .message = "cached plan must not change result type",
+         .detail = {},
+         .hint = {},
+         .routine = "RevalidateCachedQuery"}
+    );
+    return out;
+}
+
 constexpr const char* question = "Parse(signalbox_1,select a) Describe(S signalbox_1) Flush";
 
 }  // namespace
@@ -175,4 +190,45 @@ TEST_CASE("columns: a question that fails is asked again", "[proxy][relay][colum
     told.client.got();
     told.run();
     CHECK(second.got() == "Describe(S signalbox_2) Flush");
+}
+
+TEST_CASE(
+    "columns: a Bind that is refused leaves the unnamed statement", "[proxy][relay][columns]"
+) {
+    told_client told{SIGNALBOX_CHUNKS};
+    told.client.send(parse("", "select mine") + sync_message());
+    told.first.reply(parse_complete() + ready());
+    told.first.got();
+    told.keep_first_busy();
+    auto& second = told.world.add_server();
+    told.run();
+    second.reply(parse_complete() + parameter_types() + columns({"other"}));
+    second.got();
+    second.reply(error("42601", "syntax error") + ready());
+    told.client.send(bind_to("", "") + execute() + sync_message());
+    CHECK(second.got() == "Parse(,select mine) Bind(,) Execute() Sync");
+}
+
+TEST_CASE(
+    "columns: what a repeated batch has parsed anew is not what others were told",
+    "[proxy][relay][columns]"
+) {
+    told_client told{0};  // only what was sent in one piece is repeated
+    // The text is known on the server connection: the Parse is answered here, and the batch is the
+    // first to use it.
+    told.other.send(parse("mine", "select a") + sync_message());
+    told.first.reply(ready());
+    told.first.got();
+    told.other.send(bind_to("", "mine") + execute() + sync_message());
+    CHECK(told.first.got() == "Bind(,signalbox_1) Execute() Sync");
+    told.first.reply(stale_plan() + ready());
+    CHECK(
+        told.first.got() ==
+        "Close(S signalbox_1) Parse(signalbox_1,select a) Bind(,signalbox_1) Execute() Sync"
+    );
+    told.first.reply(
+        close_complete() + parse_complete() + bind_complete() + complete("SELECT 1") + ready()
+    );
+    told.run();
+    CHECK(told.first.got() == "Describe(S signalbox_1) Flush");
 }

@@ -208,3 +208,45 @@ TEST_CASE("a session that ends is told what it has created", "[relay][examinatio
     client.relay.finish_examination(owed);
     CHECK(describe_server(std::string{owed.data()}) == "Complete(CREATE VIEW) Ready(I)");
 }
+
+TEST_CASE("replies of what is pipelined behind do not overtake", "[relay][examinations]") {
+    examined_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(query("create view v as select 1") + query("select 2"));
+    server.got();
+    server.reply(complete("CREATE VIEW") + ready());
+    REQUIRE(client.relay.has_new_examination());
+    CHECK(client.relay.take_examination());
+    CHECK(client.got().empty());
+    SECTION("they come") {
+        server.reply(columns({"a"}) + row({"2"}) + complete("SELECT 1") + ready());
+        CHECK(
+            client.got() ==
+            "Complete(CREATE VIEW) Ready(I) Columns Row(2) Complete(SELECT 1) Ready(I)"
+        );
+    }
+    SECTION("the server is lost") {
+        client.lose_server();
+        CHECK_THAT(client.got(), Catch::StartsWith("Complete(CREATE VIEW) Ready(I) ERROR("));
+    }
+    client.examined(found);  // too late
+    CHECK(client.got().empty());
+}
+
+TEST_CASE(
+    "a materialized view is examined whatever stands behind it in its batch",
+    "[relay][examinations]"
+) {
+    examined_world world{SIGNALBOX_CHUNKS, pool_mode::transaction};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    const auto run = [](const char* sql) { return parse("", sql) + bind_to("", "") + execute(); };
+    client.send(run("create materialized view v as select 1") + run("select 2") + sync_message());
+    server.got();
+    for (int i = 0; i < 2; ++i) {
+        server.reply(parse_complete() + bind_complete() + complete("SELECT 1"));
+    }
+    server.reply(ready());
+    CHECK(client.relay.has_new_examination());
+}

@@ -462,3 +462,21 @@ TEST_CASE("a prepared EXPLAIN moves with its session", "[relay][explain]") {
         Catch::EndsWith("BindComplete Row(1) Row(main/app/me: v) Complete(EXPLAIN) Ready(I)")
     );
 }
+
+// No verdict is kept then but the one at hand.
+TEST_CASE("plans of a batch, where backslashes escape", "[relay][explain]") {
+    explained_world world{0};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.relay.set_reported(world.parameters({{"standard_conforming_strings", "off"}}));
+    server.state.reported = world.parameters({{"standard_conforming_strings", "off"}});
+    client.send(query("explain select * from a; explain select * from b"));
+    server.got();
+    server.reply(
+        columns({"QUERY PLAN"}) + rows_of("Seq Scan on a") + columns({"QUERY PLAN"}) +
+        rows_of("Seq Scan on b") + ready()
+    );
+    const auto told = client.got();
+    CHECK_THAT(told, Catch::Contains("main/app/me: a"));
+    CHECK_THAT(told, Catch::Contains("main/app/me: b"));
+}

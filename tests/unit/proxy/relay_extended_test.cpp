@@ -493,3 +493,79 @@ TEST_CASE("a DEALLOCATE that was skipped leaves nothing behind", "[proxy][relay]
         server.got() == "Close(S signalbox_1) Parse(signalbox_2,select 1) Bind(,signalbox_2) Sync"
     );
 }
+
+TEST_CASE("DEALLOCATE beside other statements is the server's to answer", "[proxy][relay]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    prepare(client, server, "s", "select 1");
+    client.send(query("insert into t values (1); deallocate s"));
+    CHECK(server.got() == "Query(insert into t values (1); deallocate s)");
+    server.reply(error("26000", "prepared statement \"s\" does not exist") + ready());
+    client.send(parse("", "select 1; deallocate s") + sync_message());
+    CHECK(server.got() == "Parse(,select 1; deallocate s) Sync");
+}
+
+TEST_CASE("names of Signalbox's own are no client's to end", "[proxy][relay]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& owner = world.add_client();
+    auto& client = world.add_client();
+    prepare(owner, server, "s", "select 1");
+    client.send(query("begin; deallocate signalbox_1"));
+    CHECK(server.got() == "Query(REFUSED BY SIGNALBOX)");
+    server.reply(error("42601", "syntax error") + ready());
+    CHECK(
+        client.got() == "ERROR(26000 prepared statement \"signalbox_1\" does not exist) Ready(I)"
+    );
+}
+
+TEST_CASE("a statement that the server does not know any more is parsed again", "[proxy][relay]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    prepare(client, server, "s", "select 1");
+    client.send(bind_to("", "s") + sync_message());
+    server.got();
+    server.reply(error("26000", "prepared statement \"signalbox_1\" does not exist") + ready());
+    CHECK(client.got() == "ERROR(26000 prepared statement \"s\" does not exist) Ready(I)");
+    client.send(bind_to("", "s") + sync_message());
+    CHECK(server.got() == "Parse(signalbox_2,select 1) Bind(,signalbox_2) Sync");
+}
+
+TEST_CASE(
+    "the server's unnamed statement is not believed while what has changed it may be skipped",
+    "[proxy][relay]"
+) {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& owner = world.add_client();
+    auto& client = world.add_client();
+    owner.send(parse("", "select secret") + sync_message());
+    server.reply(parse_complete() + ready());
+    server.got();
+
+    const bool is_pipelined = GENERATE(true, false);
+    const auto attempt = bind_to("", "") + execute() + sync_message();
+    client.send(
+        bind_to("", "nobody") + bind_to("", "") + sync_message() + (is_pipelined ? attempt : "")
+    );
+    CHECK(server.got() == "Bind(,signalbox_unknown) Close(S ) Bind(,) Sync");
+    server.reply(error("26000", "x") + ready());
+    client.send(is_pipelined ? "" : attempt);
+    CHECK(server.got() == "Close(S ) Bind(,) Execute() Sync");
+}
+
+TEST_CASE("a Query that is skipped leaves the unnamed statement what it was", "[proxy][relay]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("", "select 1") + sync_message());
+    server.reply(parse_complete() + ready());
+    server.got();
+    client.send(bind_to("", "nobody") + query("select 2") + sync_message());
+    CHECK(server.got() == "Bind(,signalbox_unknown) Query(select 2) Sync");
+    server.reply(error("26000", "x") + ready());
+    client.send(bind_to("", "") + execute() + sync_message());
+    CHECK(server.got() == "Parse(,select 1) Bind(,) Execute() Sync");
+}

@@ -429,6 +429,21 @@ const std::vector<scenario> scenarios = {
           bind_to("", "") + execute() + sync_message(),
       parse("s", "select 1") + sync_message() + bind_to("", "nobody") + close('S', "s") +
           sync_message() + query("deallocate s") + query("deallocate s")}},
+    {"what is prepared behind a DEALLOCATE ALL in its batch",
+     {parse("s", "select 1") + sync_message(),
+      parse("", "deallocate all") + bind_to("", "") + execute() + parse("t", "select 2") +
+          sync_message(),
+      bind_to("", "t") + execute() + sync_message(),
+      bind_to("", "s") + execute() + sync_message()}},
+    {"the unnamed statement behind batches that fail",
+     {parse("", "select 1") + sync_message(),
+      bind_to("", "nobody") + query("select 2") + sync_message() + bind_to("", "") + execute() +
+          sync_message(),
+      query("select 3"),
+      bind_to("", "nobody") + bind_to("", "") + sync_message() + bind_to("", "") + execute() +
+          sync_message(),
+      parse("", "select 4") + sync_message() + bind_to("", "nobody") + query("select 5") +
+          sync_message() + query("select 6") + bind_to("", "") + execute() + sync_message()}},
     {"DEALLOCATE through a portal that has a name, and one that is bound again",
      {parse("s", "select 1") + parse("", "deallocate s") + bind_to("p", "") + bind_to("", "") +
       bind_to("", "s") + execute() + execute("p") + bind_to("", "s") + sync_message()}},
@@ -505,6 +520,28 @@ TEST_CASE("streams through the relay are answered as without one", "[proxy][rela
         CHECK_FALSE(client.relayed.waits);
         CHECK_FALSE(client.relayed.relay.is_busy());
     }
+}
+
+TEST_CASE(
+    "a RESET in a batch that is cut is not undone by the block behind it", "[proxy][relay][model]"
+) {
+    model_world models;
+    models.world.look_at_statements(signalbox::rewrite::multi_statement_policy::pass);
+    models.add_server();
+    auto& client = models.add_client({{"datestyle", "iso"}});
+    const auto known = client.direct.reported();
+    for (const auto& part :
+         {parse("", "reset all") + bind_to("", "") + execute() + query("begin; show connections"),
+          query("rollback"),
+          query("show datestyle")}) {
+        models.send(client, part);
+        models.settle();
+    }
+    CHECK(model_world::comparable(client.received) == model_world::comparable(client.expected));
+    CHECK(
+        model_world::believed(client.received, known) ==
+        model_world::believed(client.expected, known)
+    );
 }
 
 TEST_CASE(

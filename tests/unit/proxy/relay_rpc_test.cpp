@@ -351,3 +351,40 @@ TEST_CASE("what stays is said behind a batch that was pipelined", "[relay][rpc]"
                         "error) Ready(I)")
     );
 }
+
+TEST_CASE("a name that DISCARD ALL has ended calls nothing", "[relay][rpc]") {
+    relay_world world{0, pool_mode::session};
+    world.look_at_statements(multi_statement_policy::split_on_rpc, {"rpc_.*"});
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("p", "select rpc_count()") + sync_message());
+    server.reply(parse_complete() + ready());
+    client.send(query("discard all"));
+    server.reply(complete("DISCARD ALL") + ready());
+    client.send(parse("p", "select 1") + sync_message());
+    server.reply(parse_complete() + ready());
+    server.got();
+    client.send(statement("select 2") + bind_to("", "p") + execute() + sync_message());
+    CHECK(server.got() == "Parse(,select 2) Bind(,) Execute() Bind(,p) Execute() Sync");
+}
+
+TEST_CASE("the hazard is told once, also where the Bind has to wait", "[relay][rpc]") {
+    rpc_world world{0};
+    auto& first = world.add_server();
+    auto& client = world.add_client();
+    auto& other = world.add_client();
+    client.send(parse("p", "select rpc_count()") + describe('S', "p") + sync_message());
+    first.reply(parse_complete() + parameter_types() + columns({"count"}) + ready());
+    client.got();
+    other.send(query("begin"));
+    first.reply(complete("BEGIN") + ready('T'));
+    auto& second = world.add_server();
+    client.send(query("begin"));
+    second.reply(complete("BEGIN") + ready('T'));
+    client.got();
+    client.send(bind_to("", "p") + execute() + sync_message());
+    second.reply(parse_complete() + parameter_types() + columns({"count"}));
+    const auto told = client.got();
+    CHECK(told.find("WARNING") != std::string::npos);
+    CHECK(told.find("WARNING") == told.rfind("WARNING"));
+}
