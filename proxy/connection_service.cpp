@@ -473,7 +473,8 @@ void connection_service::keep_ways() {
     ways_ = std::move(ways);
 }
 
-void connection_service::submit_examination(
+/// False: there is no way to that database.
+bool connection_service::submit_examination(
     const std::string& connection,
     const std::string& database,
     bool is_all,
@@ -490,36 +491,39 @@ void connection_service::submit_examination(
         if (done) {
             done({});
         }
-        return;
+        return false;
     }
     auto target = std::make_shared<backend::server_target>(*where->target);
     target->database = database;
     where->target = std::move(target);
     where->database = database;
     examiner_.examine(*std::move(where), is_all, std::move(done));
+    return true;
 }
 
 /// The leader's: every database that a route names, whole at the start, and what has changed behind
 /// everybody's back once in a while.
 void connection_service::examine_routes() {
     if (!catalog_->is_leader() || !config_.catalog.notices) {
-        has_examined_ = false;
+        examined_.clear();
+        next_reconcile_ = clock::time_point::min();
         return;
     }
-    if (has_examined_ && clock::now() < next_reconcile_) {
+    if (clock::now() < next_reconcile_) {
         return;
     }
     for (const auto& route : config_.routes) {
         if (!route->is_pattern) {
             const auto resolved = current()->resolve(route->database);
-            if (resolved && resolved->connection) {
-                submit_examination(
-                    resolved->connection_name, resolved->backend_database, !has_examined_, {}
-                );
+            if (!resolved || !resolved->connection) {
+                continue;
+            }
+            const std::pair where{resolved->connection_name, resolved->backend_database};
+            if (submit_examination(where.first, where.second, !examined_.contains(where), {})) {
+                examined_.insert(where);
             }
         }
     }
-    has_examined_ = true;
     next_reconcile_ = clock::now() + reconcile_interval;
     try {
         notices_->expire_ignored();

@@ -30,8 +30,10 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace signalbox::proxy {
 
@@ -101,7 +103,7 @@ private:
     void reload_notices();
     void forget_dropped(const parser::command& command);
     void keep_notices(const examined& what);
-    void submit_examination(
+    bool submit_examination(
         const std::string& connection,
         const std::string& database,
         bool is_all,
@@ -137,7 +139,8 @@ private:
     backend::prober prober_;
     examiner examiner_;
     clock::time_point next_reconcile_ = clock::time_point::min();
-    bool has_examined_ = false;  // all, since it became the leader
+    /// Asked for whole, since it became the leader: connection's name and database.
+    std::set<std::pair<std::string, std::string>> examined_;
     catalog::snapshot_ptr ways_of_;
     mutable std::mutex mutex_;  // what follows, up to ways_
     runtime_ptr runtime_;

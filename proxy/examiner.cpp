@@ -109,6 +109,47 @@ void look_at(
     }
 }
 
+void look_at_all(
+    backend::control_connection& server,
+    const catalog::notice_place& place,
+    catalog::examination& out
+) {
+    std::vector<object_oid> all;
+    for (const auto& row : server.query(catalog::examined_objects_sql)) {
+        all.push_back(number(row.at(0)));
+    }
+    for (std::size_t at = 0; at < all.size(); at += objects_at_once) {
+        const auto end = std::min(all.size(), at + objects_at_once);
+        const std::vector<object_oid> some(
+            all.begin() + static_cast<std::ptrdiff_t>(at),
+            all.begin() + static_cast<std::ptrdiff_t>(end)
+        );
+        look_at(some, server, place, out);
+    }
+}
+
+/// And at what depends on it.
+void look_at_changed(
+    const std::vector<object_oid>& changed,
+    backend::control_connection& server,
+    const catalog::notice_place& place,
+    catalog::examination& out
+) {
+    auto& about = out.oids.emplace();
+    if (changed.empty()) {
+        return;
+    }
+    for (const auto& row : server.query(catalog::dependent_objects_sql(changed))) {
+        about.push_back(number(row.at(0)));
+    }
+    for (const auto oid : changed) {
+        if (std::find(about.begin(), about.end(), oid) == about.end()) {
+            about.push_back(oid);
+        }
+    }
+    look_at(about, server, place, out);
+}
+
 wire::report told(const catalog::notice& notice) {
     return {
         .severity = "NOTICE",
@@ -148,25 +189,30 @@ bool examiner::ask(backend::control_connection* server) {
 void examiner::examine(examined_database where, bool is_all, maker done) {
     if (!done) {
         const std::lock_guard lock{mutex_};
-        if (!waiting_.emplace(where.connection_id, where.database).second) {
+        const auto [waiting, is_new] =
+            waiting_.emplace(database_key{where.connection_id, where.database}, is_all);
+        waiting->second = waiting->second || is_all;
+        if (!is_new) {
             return;
         }
     }
     thread_.submit([this, where = std::move(where), is_all, done = std::move(done)] {
+        bool asks_for_all = is_all;
         if (!done) {
             const std::lock_guard lock{mutex_};
-            waiting_.erase({where.connection_id, where.database});
+            asks_for_all = waiting_.extract({where.connection_id, where.database}).mapped();
         }
-        work(where, is_all, done);
+        work(where, asks_for_all, done);
     });
 }
 
-void examiner::work(const examined_database& where, bool is_all, const maker& done) {
-    const std::pair key{where.connection_id, where.database};
+void examiner::work(const examined_database& where, bool is_all, maker done) {
+    const database_key key{where.connection_id, where.database};
     if (known_.size() >= most_databases && !known_.contains(key)) {
         known_.erase(known_.begin());
     }
     auto& known = known_[key];
+    known.owes_all = known.owes_all || is_all;
     for (const bool is_last : {false, true}) {
         const bool was_open = known.server != nullptr;
         try {
@@ -174,6 +220,7 @@ void examiner::work(const examined_database& where, bool is_all, const maker& do
                 known.server.reset();  // the connection leads somewhere else by now
                 known.is_known = false;
                 known.versions.clear();
+                known.owes_all = true;
                 known.of = where.target->connection;
             }
             const bool is_new = known.server == nullptr;
@@ -189,7 +236,7 @@ void examiner::work(const examined_database& where, bool is_all, const maker& do
                 known.server->connect();
                 known.server->query(catalog::facts_settings_sql);
             }
-            look(known, where, is_all, done);
+            look(known, where, done);
             ask(nullptr);
             return;
         } catch (const backend::control_error& why) {
@@ -211,9 +258,8 @@ void examiner::work(const examined_database& where, bool is_all, const maker& do
     }
 }
 
-void examiner::look(
-    known_database& known, const examined_database& where, bool is_all, const maker& done
-) {
+/// What it has found is known when it was told, and not before.
+void examiner::look(known_database& known, const examined_database& where, maker& done) {
     std::map<std::uint32_t, std::string> versions;
     for (const auto& row : known.server->query(versions_sql)) {
         versions.insert_or_assign(number(row.at(0)), row.at(1).value_or(""));
@@ -233,14 +279,12 @@ void examiner::look(
             gone.push_back(oid);
         }
     }
-    const bool is_first = !std::exchange(known.is_known, true);
-    known.versions = std::move(versions);
     const catalog::notice_place place{where.connection, where.database};
     if (done) {
         // Its maker waits: what was just made comes first. At first sight that is the newest.
         std::vector<wire::report> reports;
         auto made = changed;
-        if (is_first && newest != 0) {
+        if (!known.is_known && newest != 0) {
             made = {newest};
         }
         for (const auto oid : made) {
@@ -249,41 +293,11 @@ void examiner::look(
                 reports.push_back(told(each));
             }
         }
-        done(std::move(reports));
+        std::exchange(done, {})(std::move(reports));
     }
-    if (is_all || is_first) {
-        look_at_all(known, where);
+    if (!known.owes_all && changed.empty() && gone.empty()) {
         return;
     }
-    if (changed.empty() && gone.empty()) {
-        return;
-    }
-    examined out{
-        .found =
-            {.connection_id = where.connection_id,
-             .database = where.database,
-             .oids = std::vector<std::uint32_t>{},
-             .findings = {},
-             .objects = {},
-             .is_rename = true},
-        .gone = std::move(gone)};
-    if (!changed.empty()) {
-        for (const auto& row : known.server->query(catalog::dependent_objects_sql(changed))) {
-            out.found.oids->push_back(number(row.at(0)));
-        }
-        for (const auto oid : changed) {
-            if (std::find(out.found.oids->begin(), out.found.oids->end(), oid) ==
-                out.found.oids->end()) {
-                out.found.oids->push_back(oid);
-            }
-        }
-        look_at(*out.found.oids, *known.server, place, out.found);
-    }
-    tell_(std::move(out));
-}
-
-void examiner::look_at_all(known_database& known, const examined_database& where) {
-    const catalog::notice_place place{where.connection, where.database};
     examined out{
         .found =
             {.connection_id = where.connection_id,
@@ -293,19 +307,16 @@ void examiner::look_at_all(known_database& known, const examined_database& where
              .objects = {},
              .is_rename = true},
         .gone = {}};
-    std::vector<object_oid> all;
-    for (const auto& row : known.server->query(catalog::examined_objects_sql)) {
-        all.push_back(number(row.at(0)));
-    }
-    for (std::size_t at = 0; at < all.size(); at += objects_at_once) {
-        const auto end = std::min(all.size(), at + objects_at_once);
-        const std::vector<object_oid> some(
-            all.begin() + static_cast<std::ptrdiff_t>(at),
-            all.begin() + static_cast<std::ptrdiff_t>(end)
-        );
-        look_at(some, *known.server, place, out.found);
+    if (known.owes_all) {
+        look_at_all(*known.server, place, out.found);
+    } else {
+        out.gone = std::move(gone);
+        look_at_changed(changed, *known.server, place, out.found);
     }
     tell_(std::move(out));
+    known.versions = std::move(versions);
+    known.is_known = true;
+    known.owes_all = false;
 }
 
 }  // namespace signalbox::proxy

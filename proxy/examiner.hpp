@@ -1,9 +1,10 @@
 // Looks for what notices say: reads a server's catalogs through a control connection, on a thread
 // of its own.
 //
-//   known: of each database, the views and indexes with the version of their rows
-//   changed()   what is new or other since then is examined, what is gone is told
-//   all()       everything
+//   known: of each database, the views and indexes with the version of their rows, as of the last
+//   examination that was told. What is new or other since then is examined, what is gone is told;
+//   at first sight, and whenever it is asked for, everything. An examination that fails halfway
+//   leaves all that as it was: the next one has it to do once more.
 //
 // Executor  the public functions: any thread. `tell` and `done` are called on the examiner's.
 #pragma once
@@ -18,7 +19,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,7 +54,8 @@ public:
     examiner(const examiner&) = delete;
     examiner& operator=(const examiner&) = delete;
 
-    /// `is_all`: not only what has changed. `done` may be empty.
+    /// `is_all`: not only what has changed; owed until it was told. `done` is called once; it may
+    /// be empty.
     void examine(examined_database where, bool is_all, maker done);
     void stop();
 
@@ -62,25 +63,25 @@ private:
     struct known_database {
         std::unique_ptr<backend::control_connection> server;
         std::shared_ptr<const catalog::postgres_connection> of;
-        std::map<std::uint32_t, std::string> versions;  // by oid
-        bool is_known = false;
+        std::map<std::uint32_t, std::string> versions;  // by oid, of what was told
+        bool is_known = false;                          // the versions
+        bool owes_all = true;  // everything is to be examined, not only what has changed
     };
 
+    using database_key = std::pair<std::string, std::string>;  // connection's id, database
+
     bool ask(backend::control_connection* server);
-    void work(const examined_database& where, bool is_all, const maker& done);
-    void look(
-        known_database& known, const examined_database& where, bool is_all, const maker& done
-    );
-    void look_at_all(known_database& known, const examined_database& where);
+    void work(const examined_database& where, bool is_all, maker done);
+    void look(known_database& known, const examined_database& where, maker& done);
 
     teller tell_;
     std::function<void(const std::string&, const std::string&)> warn_;
-    std::map<std::pair<std::string, std::string>, known_database> known_;
+    std::map<database_key, known_database> known_;
     std::mutex mutex_;  // what follows
     backend::control_connection* asking_ = nullptr;
     bool is_stopped_ = false;
-    std::set<std::pair<std::string, std::string>>
-        waiting_;  // that nobody waits for: once is enough
+    std::map<database_key, bool>
+        waiting_;  // that nobody waits for, and whether all: once is enough
     backend::work_pool thread_;
 };
 

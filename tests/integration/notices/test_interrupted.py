@@ -1,0 +1,99 @@
+"""An examination that fails halfway is made once more: nothing of it counts as known."""
+
+import contextlib
+
+import pytest
+
+from harness import eventually
+from watching import NOTICES, Told, config, pg  # noqa: F401
+
+BLOCKED = """
+SELECT pid FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND query LIKE '%pg_get_viewdef%' AND pid <> pg_backend_pid()
+"""
+
+
+@pytest.fixture
+def noted(pg):
+    """A schema on the server; what is made there this way is made behind Signalbox's back."""
+    pg.admin("CREATE SCHEMA noted AUTHORIZATION app")
+    pg.admin("CREATE TABLE noted.rows (id int, note text)")
+    yield
+    pg.admin("DROP SCHEMA noted CASCADE")
+
+
+def make_view(pg, name):
+    """One with a notice."""
+    pg.admin(f"CREATE VIEW noted.{name} AS SELECT id FROM noted.rows WHERE note = NULL")
+
+
+@contextlib.contextmanager
+def locked(pg, name):
+    """The view is locked meanwhile, and it alone, as by an ALTER VIEW in an open transaction."""
+    with pg.admin_connection() as holder, holder.transaction(force_rollback=True):
+        holder.execute(f"ALTER VIEW noted.{name} RENAME TO other")
+        yield
+
+
+def waiting(pg, but=None):
+    """The server process of an examination that waits for a lock."""
+    return eventually(
+        lambda: [pid for (pid,) in pg.admin(BLOCKED) if pid != but],
+        "an examination waits for the lock",
+    )[0]
+
+
+def noticed(told):
+    sql = f"SELECT o.name FROM {NOTICES} n JOIN mz_catalog.mz_objects o ON o.id = n.object_id"
+    return {name for (name,) in told.run(sql)}
+
+
+@pytest.fixture
+def settled(pg, noted, start_box):
+    """A Signalbox that knows the database, with the view `first` in it; and a client."""
+    make_view(pg, "first")
+    box = start_box(config(pg))
+    told = Told(box)
+    eventually(lambda: noticed(told) == {"first"}, "the start's examination is over")
+    return box, told
+
+
+def test_a_lost_connection(pg, settled):
+    """The second try, on a new one, has the same to do."""
+    _, told = settled
+    make_view(pg, "second")
+    with locked(pg, "second"):
+        told.run("CREATE TABLE noted.any (id int)")
+        first = waiting(pg)
+        pg.admin(f"SELECT pg_terminate_backend({first})")
+        waiting(pg, but=first)
+    eventually(lambda: noticed(told) == {"first", "second"}, "the second view is examined")
+
+
+def test_a_failed_query(pg, settled):
+    """The next DDL's examination has it to do as well; and what is gone is not forgotten either."""
+    box, told = settled
+    make_view(pg, "second")
+    pg.admin("DROP VIEW noted.first")
+    since = len(box.log_text())
+    with locked(pg, "second"):
+        told.run("CREATE TABLE noted.any (id int)")
+        pg.admin(f"SELECT pg_cancel_backend({waiting(pg)})")
+        box.wait_log("an examination has failed", since=since)
+    assert noticed(told) == {"first"}
+    told.run("CREATE TABLE noted.another (id int)")
+    eventually(lambda: noticed(told) == {"second"}, "all that has changed is known")
+
+
+def test_at_the_start(pg, noted, start_box):
+    """The first examination is of everything, when it succeeds."""
+    make_view(pg, "first")
+    make_view(pg, "second")
+    with locked(pg, "second"):
+        box = start_box(config(pg))
+        pg.admin(f"SELECT pg_cancel_backend({waiting(pg)})")
+        box.wait_log("an examination has failed")
+    told = Told(box)
+    assert noticed(told) == set()
+    told.run("CREATE TABLE noted.any (id int)")
+    eventually(lambda: noticed(told) == {"first", "second"}, "both views are examined")
