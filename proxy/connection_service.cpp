@@ -18,6 +18,9 @@ namespace {
 constexpr auto longest_pause = std::chrono::seconds{1};
 /// Between two looks at what was changed past Signalbox.
 constexpr auto reconcile_interval = std::chrono::seconds{30};
+/// Before findings that could not be stored are looked for once more; doubled up to
+/// `reconcile_interval`.
+constexpr auto first_unkept_pause = std::chrono::seconds{1};
 constexpr duration default_connect_timeout = std::chrono::seconds{15};
 
 catalog::store_settings store_settings_of(const configuration& config) {
@@ -266,6 +269,7 @@ void connection_service::work() {
     keep_ways();
     check_connections();
     examine_routes();
+    examine_unkept();
     auto wake = clock::now() + longest_pause;
     if (const auto due = catalog_->next_due()) {
         wake = std::min(wake, *due);
@@ -555,7 +559,11 @@ void connection_service::forget_dropped(const parser::command& command) {
     }
 }
 
+/// The examiner takes for known what it has told: where the store does not take it, everything is
+/// to be examined once more. Databases are remembered, not findings, so that a store that is away
+/// for long costs nothing.
 void connection_service::keep_notices(const examined& what) {
+    const std::pair where{what.found.connection_id, what.found.database};
     try {
         if (!notices_->is_loaded()) {
             notices_->reload();
@@ -564,8 +572,41 @@ void connection_service::keep_notices(const examined& what) {
             notices_->removed(what.found.connection_id, what.found.database, what.gone);
         }
         notices_->found(what.found);
+        if (!what.found.oids) {
+            unkept_.erase(where);
+        }
     } catch (const std::exception& why) {
-        warn("notices cannot be stored", why.what());
+        warn("notices cannot be stored, it is tried again", why.what());
+        auto& again = unkept_[where];
+        again.pause =
+            std::clamp<clock::duration>(again.pause * 2, first_unkept_pause, reconcile_interval);
+        again.next = clock::now() + again.pause;
+    }
+}
+
+void connection_service::examine_unkept() {
+    if (!config_.catalog.notices) {
+        unkept_.clear();
+    }
+    if (unkept_.empty() || !store_->trouble().empty()) {
+        return;
+    }
+    const auto known = snapshot();
+    for (auto at = unkept_.begin(); at != unkept_.end();) {
+        const auto entry = std::find_if(
+            known->connections.begin(),
+            known->connections.end(),
+            [&id = at->first.first](const auto& each) { return each.stored.id == id; }
+        );
+        if (entry == known->connections.end()) {
+            at = unkept_.erase(at);
+            continue;
+        }
+        if (at->second.next <= clock::now()) {
+            at->second.next = clock::now() + reconcile_interval;  // or as its outcome says
+            submit_examination(entry->stored.name, at->first.second, true, {});
+        }
+        ++at;
     }
 }
 

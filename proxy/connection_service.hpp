@@ -103,6 +103,7 @@ private:
     void reload_notices();
     void forget_dropped(const parser::command& command);
     void keep_notices(const examined& what);
+    void examine_unkept();
     bool submit_examination(
         const std::string& connection,
         const std::string& database,
@@ -141,6 +142,15 @@ private:
     clock::time_point next_reconcile_ = clock::time_point::min();
     /// Asked for whole, since it became the leader: connection's name and database.
     std::set<std::pair<std::string, std::string>> examined_;
+
+    /// A database with findings that the store did not take.
+    struct unkept_findings {
+        clock::duration pause{};  // before the next try
+        clock::time_point next;
+    };
+
+    std::map<std::pair<std::string, std::string>, unkept_findings>
+        unkept_;  // by connection's id and database
     catalog::snapshot_ptr ways_of_;
     mutable std::mutex mutex_;  // what follows, up to ways_
     runtime_ptr runtime_;

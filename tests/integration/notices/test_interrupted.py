@@ -1,6 +1,8 @@
-"""An examination that fails halfway is made once more: nothing of it counts as known."""
+"""An examination that fails halfway is made once more: nothing of it counts as known. Neither does
+what the store has not taken."""
 
 import contextlib
+import sqlite3
 
 import pytest
 
@@ -97,3 +99,16 @@ def test_at_the_start(pg, noted, start_box):
     assert noticed(told) == set()
     told.run("CREATE TABLE noted.any (id int)")
     eventually(lambda: noticed(told) == {"first", "second"}, "both views are examined")
+
+
+def test_the_store_takes_nothing(pg, settled):
+    """Another process writes in its file for long; then all is kept, without another DDL."""
+    box, told = settled
+    with contextlib.closing(sqlite3.connect(box.folder / "signalbox.db", isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        make_view(pg, "second")
+        pg.admin("DROP VIEW noted.first")
+        told.run("CREATE TABLE noted.any (id int)")
+        box.wait_log("notices cannot be stored.*held by another process")
+        db.execute("ROLLBACK")
+    eventually(lambda: noticed(told) == {"second"}, "what was found is kept")
