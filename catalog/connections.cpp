@@ -510,6 +510,7 @@ command_outcome connection_catalog::run(const parser::create_connection& asked, 
     std::vector<connection_change> changes;
     // One that another Signalbox's file names, and ours does not.
     if (const auto* const hidden = find_stored(asked.name)) {
+        out.dropped.push_back(hidden->id);
         changes.push_back({.before = *hidden, .after = std::nullopt});
     }
     changes.push_back({.before = std::nullopt, .after = std::move(made)});
@@ -666,6 +667,7 @@ command_outcome connection_catalog::run(const parser::drop_connection& asked, co
     auto planned = planned_;
     for (const auto& name : names) {
         const auto& dropped = need(name);
+        out.dropped.push_back(dropped.id);
         changes.push_back({.before = dropped, .after = std::nullopt});
         events.push_back(
             {.connection_id = dropped.id,

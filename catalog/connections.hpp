@@ -80,6 +80,7 @@ struct actor {
 struct command_outcome {
     std::vector<wire::report> notices;
     std::string tag;
+    std::vector<std::string> dropped = {};  // ids of connections that are no more
 };
 
 /// What the catalog needs of the rest. Called on the catalog's thread.

@@ -10,7 +10,6 @@
 #include <re2/re2.h>
 
 #include <algorithm>
-#include <set>
 
 namespace signalbox::proxy {
 namespace {
@@ -100,6 +99,17 @@ wire::report internal_error(const std::exception& why) {
         .message = why.what(),
         .detail = {},
         .hint = {}};
+}
+
+/// Null: there is none.
+const catalog::connection_entry* find_by_id(
+    const catalog::connection_snapshot& among, std::string_view id
+) {
+    const auto it =
+        std::find_if(among.connections.begin(), among.connections.end(), [&](const auto& each) {
+            return each.stored.id == id;
+        });
+    return it != among.connections.end() ? &*it : nullptr;
 }
 
 /// What a failed attempt says about the connection, where it says anything: a login that the server
@@ -536,22 +546,11 @@ void connection_service::examine_routes() {
     }
 }
 
-/// Notices of connections that a DROP has taken away.
-void connection_service::forget_dropped(const parser::command& command) {
-    if (!std::holds_alternative<parser::drop_connection>(command)) {
-        return;
-    }
-    const auto known = snapshot();
-    const auto noticed = notices_->snapshot();
-    std::set<std::string> gone;
-    for (const auto& [id, object] : noticed->objects) {
-        gone.insert(object->connection_id);
-    }
-    for (const auto& each : known->connections) {
-        gone.erase(each.stored.id);
-    }
+/// Their notices. Others' connections may be in no file of ours, and those that have just been made
+/// not known yet: theirs stay.
+void connection_service::forget_dropped(const std::vector<std::string>& connection_ids) {
     try {
-        for (const auto& id : gone) {
+        for (const auto& id : connection_ids) {
             notices_->forget(id);
         }
     } catch (const std::exception& why) {  // the connection is dropped all the same
@@ -564,6 +563,9 @@ void connection_service::forget_dropped(const parser::command& command) {
 /// for long costs nothing.
 void connection_service::keep_notices(const examined& what) {
     const std::pair where{what.found.connection_id, what.found.database};
+    if (find_by_id(*snapshot(), where.first) == nullptr) {
+        return;  // dropped meanwhile, and its notices are forgotten already
+    }
     try {
         if (!notices_->is_loaded()) {
             notices_->reload();
@@ -593,12 +595,8 @@ void connection_service::examine_unkept() {
     }
     const auto known = snapshot();
     for (auto at = unkept_.begin(); at != unkept_.end();) {
-        const auto entry = std::find_if(
-            known->connections.begin(),
-            known->connections.end(),
-            [&id = at->first.first](const auto& each) { return each.stored.id == id; }
-        );
-        if (entry == known->connections.end()) {
+        const auto* const entry = find_by_id(*known, at->first.first);
+        if (entry == nullptr) {
             at = unkept_.erase(at);
             continue;
         }
@@ -756,7 +754,7 @@ void connection_service::execute(
         const auto* const about_notice = std::get_if<parser::alter_notice>(&command);
         auto outcome = about_notice != nullptr ? notices_->execute(*about_notice, who)
                                                : catalog_->execute(command, who);
-        forget_dropped(command);
+        forget_dropped(outcome.dropped);
         log::info(
             "statement carried out",
             {{"command", outcome.tag},

@@ -34,6 +34,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace signalbox::proxy {
 
@@ -101,7 +102,7 @@ private:
     void keep_ways();
     void examine_routes();
     void reload_notices();
-    void forget_dropped(const parser::command& command);
+    void forget_dropped(const std::vector<std::string>& connection_ids);
     void keep_notices(const examined& what);
     void examine_unkept();
     bool submit_examination(

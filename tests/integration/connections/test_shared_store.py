@@ -1,5 +1,6 @@
 """Three Signalboxes on one PostgreSQL store: what one is told, all know; one leads."""
 
+import copy
 import os
 import pathlib
 import re
@@ -208,6 +209,40 @@ def test_the_stores_password_is_used_and_not_told(boxes, catalog):
         assert ROLES["app"] not in box.all_logs()
         assert not (box.folder / "signalbox.db").exists()
     assert ROLES["app"] not in store.log_text()
+
+
+def test_a_drop_forgets_its_own_notices_only(pg, victim, catalog, start_box):
+    """Not those of connections that another's file names and ours does not."""
+    victim.admin("CREATE VIEW noticed AS SELECT id FROM marks WHERE note = NULL")
+    sql = (
+        "SELECT count(*) FROM mz_internal.mz_notices n JOIN mz_catalog.mz_objects o "
+        "ON o.id = n.object_id WHERE o.name = 'noticed'"
+    )
+    here = sharing(pg, *catalog)
+    here["catalog"]["notices"] = True
+    there = copy.deepcopy(here)
+    there["connections"]["victim"] = to(victim)
+    there["routes"] += [
+        {"database": name, "connection": name, "backend_database": "app", "pool_mode": "transaction"}
+        for name in ("victim", "later")
+    ]
+    try:
+        first, second = start_box(here), start_box(there)
+        second.run(create("later", victim.port))
+        # The first DDL there: everything is examined.
+        for route in ("victim", "later"):
+            second.run("CREATE TABLE IF NOT EXISTS any_ddl (id int)", route=route)
+        everywhere([first, second], lambda b: b.run(sql), [(2,)], 20)
+        first.run(create("unrelated", pg.port))
+        first.run("DROP CONNECTION unrelated")
+        assert first.run(sql) == [(2,)]
+        everywhere([second], lambda b: b.facts("unrelated"), None)
+        assert second.run(sql) == [(2,)]
+        # Its own go, though another has found them.
+        first.run("DROP CONNECTION later")
+        everywhere([first, second], lambda b: b.run(sql), [(1,)])
+    finally:
+        victim.admin("DROP VIEW noticed; DROP TABLE IF EXISTS any_ddl")
 
 
 # --- the leader
