@@ -368,11 +368,11 @@ void connection_service::check_connections() {
         try {
             prober_.probe(
                 probe_of(*catalog_->find_planned(name)),
-                [this, name = name](const backend::probe_outcome& found) {
+                [this, connection = connection](const backend::probe_outcome& found) {
                     if (!found.is_cancelled) {
-                        post([this, name, found] {
-                            catalog_->report_status(
-                                name,
+                        post([this, connection, found] {
+                            report_met(
+                                *connection,
                                 found.is_available ? catalog::status_available
                                                    : catalog::status_failed,
                                 found.is_available ? std::nullopt : std::optional{found.error}
@@ -389,18 +389,29 @@ void connection_service::check_connections() {
     has_checked_ = true;
 }
 
-void connection_service::on_outcome(
-    const std::string& connection, const backend::connect_failure* why
+/// It counts if the connection is still what was asked: an ALTER may have overtaken the answer.
+void connection_service::report_met(
+    const catalog::postgres_connection& connection,
+    std::string_view status,
+    std::optional<std::string> error
 ) {
-    post([this, connection, failure = why != nullptr ? std::optional{*why} : std::nullopt] {
-        const auto* const planned = catalog_->find_planned(connection);
-        if (planned == nullptr || !planned->postgres) {
-            return;
-        }
+    const auto* const planned = catalog_->find_planned(connection.name);
+    if (planned != nullptr && planned->postgres && *planned->postgres == connection) {
+        catalog_->report_status(connection.name, status, std::move(error));
+    }
+}
+
+void connection_service::on_outcome(
+    std::shared_ptr<const catalog::postgres_connection> connection,
+    const backend::connect_failure* why
+) {
+    post([this,
+          connection = std::move(connection),
+          failure = why != nullptr ? std::optional{*why} : std::nullopt] {
         if (!failure) {
-            catalog_->report_status(connection, catalog::status_available, std::nullopt);
-        } else if (is_about_connection(*failure, *planned->postgres)) {
-            catalog_->report_status(connection, catalog::status_failed, failure->message);
+            report_met(*connection, catalog::status_available, std::nullopt);
+        } else if (is_about_connection(*failure, *connection)) {
+            report_met(*connection, catalog::status_failed, failure->message);
         }
     });
 }

@@ -64,7 +64,10 @@ public:
     std::optional<command_reply> answer(const command_request& asked) override;
     void carry_out(command_request asked, std::function<void(command_reply)> done) override;
 
-    void on_outcome(const std::string& connection, const backend::connect_failure* why) override;
+    void on_outcome(
+        std::shared_ptr<const catalog::postgres_connection> connection,
+        const backend::connect_failure* why
+    ) override;
     [[nodiscard]] std::string describe_status(const std::string& connection) const override;
 
     [[nodiscard]] const rewrite::schema_names& schemas() const override { return schemas_; }
@@ -99,6 +102,11 @@ private:
     void post(std::function<void()> job);
     bool run_jobs();
     void check_connections();
+    void report_met(
+        const catalog::postgres_connection& connection,
+        std::string_view status,
+        std::optional<std::string> error
+    );
     void keep_ways();
     void examine_routes();
     void reload_notices();

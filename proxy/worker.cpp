@@ -355,7 +355,7 @@ void worker::on_outcome(const backend::server_target& target, const backend::con
         return;
     }
     last = {target.connection, why == nullptr, loop_.now()};
-    shared_.statuses.on_outcome(name, why);
+    shared_.statuses.on_outcome(target.connection, why);
 }
 
 // ---- connections that nobody uses for now

@@ -165,6 +165,27 @@ def test_a_moved_connection_has_the_new_targets_status(checked, closed_port, vic
     assert found == ["available", "failed", "available"]
 
 
+def test_a_check_that_an_alter_overtakes(pg, start_box):
+    """What the old target says in the end is not the new one's status."""
+    moved = threading.Event()
+
+    def hang(session):
+        moved.wait(30)
+        session.send(messages.error("57P03", "too late", "FATAL"))
+        return False
+
+    with FakeServer(authenticate=hang) as old, FakeServer() as new:
+        connections = {"moved": to(old, connect_timeout="60s")}
+        box = start_box(config(pg, {"connections": connections}, checks=QUICK_CHECKS))
+        old.wait_sessions(1)
+        box.run(f"ALTER CONNECTION moved SET (PORT = {new.port}) {UNCHECKED}")
+        moved.set()
+        # The checks of the old target were begun, or waited, before these.
+        new.wait_sessions(3)
+        becomes(box, "moved", "available")
+        assert box.history("moved") == [("available", None)]
+
+
 # --- with every server down
 
 
