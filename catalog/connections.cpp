@@ -10,6 +10,10 @@
 namespace signalbox::catalog {
 namespace {
 
+/// Before the store is asked once more to take the file's connections; doubled up to the longest.
+constexpr std::chrono::milliseconds first_pause = std::chrono::seconds{1};
+constexpr std::chrono::milliseconds longest_pause = std::chrono::seconds{30};
+
 using planned_map = std::map<std::string, planned_connection, std::less<>>;
 
 constexpr std::string_view duplicate_object = "42710";
@@ -298,11 +302,13 @@ void connection_catalog::add_new_of_file() {
         for (int attempt = 1; is_loaded_; ++attempt) {
             const auto changes = news_of_file();
             if (changes.empty()) {
+                file_refusal_ = {};
                 return;
             }
             try {
                 store_.commit(changes, {});
                 read_store();
+                file_refusal_ = {};
                 return;
             } catch (const concurrent_change& why) {
                 if (attempt == attempts) {
@@ -312,7 +318,13 @@ void connection_catalog::add_new_of_file() {
             }
         }
     } catch (const store_error& why) {
-        user_.warn("the file's connections cannot be stored, it is tried again", why.what());
+        warn_once(
+            file_refusal_.cause,
+            "the file's connections cannot be stored, it is tried again",
+            why.what()
+        );
+        file_refusal_.pause = std::clamp(file_refusal_.pause * 2, first_pause, longest_pause);
+        file_refusal_.next = std::chrono::steady_clock::now() + file_refusal_.pause;
         is_loaded_ = false;
     }
     // Traffic does not wait for the store: until it is there, they have no id.
@@ -325,6 +337,15 @@ void connection_catalog::add_new_of_file() {
         if (change.after) {
             connections_.push_back(*change.after);
         }
+    }
+}
+
+/// For each cause, not for each try.
+void connection_catalog::warn_once(
+    std::string& told, const std::string& what, const std::string& cause
+) {
+    if (std::exchange(told, cause) != cause) {
+        user_.warn(what, cause);
     }
 }
 
@@ -716,17 +737,19 @@ void connection_catalog::write(const std::vector<status_event>& batch) {
     try {
         store_.append(batch);
         tracker_.written(batch);
+        events_refusal_.clear();
         history_.insert(history_.end(), batch.begin(), batch.end());
         publish_snapshot();
     } catch (const store_error& why) {
         tracker_.failed(batch, now());
-        user_.warn("status events wait for the catalog's store", why.what());
+        warn_once(events_refusal_, "status events wait for the catalog's store", why.what());
     }
 }
 
 void connection_catalog::maintain() {
     const bool leads = store_.is_leader();
-    if (!is_loaded_ || (leads && !is_leader_)) {
+    const bool is_due = !is_loaded_ && std::chrono::steady_clock::now() >= file_refusal_.next;
+    if (is_due || (leads && !is_leader_)) {
         try {
             reload();
         } catch (const store_error&) {

@@ -17,6 +17,7 @@
 #include "catalog/store.hpp"
 #include "parser/commands.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -191,6 +192,7 @@ private:
     void read_store();
     void plan_all();
     void report_unplanned();
+    void warn_once(std::string& told, const std::string& what, const std::string& cause);
     void write(const std::vector<status_event>& batch);
     void publish_snapshot();
     [[nodiscard]] static moment now();
@@ -205,6 +207,16 @@ private:
     std::map<std::string, std::string, std::less<>> unplanned_;  // why it cannot be used, by name
     status_tracker tracker_;
     bool is_loaded_ = false;
+
+    /// The store can be read, and does not take the file's connections.
+    struct file_refusal {
+        std::chrono::milliseconds pause{0};  // before the next try
+        std::chrono::steady_clock::time_point next = std::chrono::steady_clock::time_point::min();
+        std::string cause;  // as it was told
+    };
+
+    file_refusal file_refusal_;
+    std::string events_refusal_;  // of status events: the cause, as it was told
     bool is_leader_ = false;
     bool must_truncate_ = true;  // once, by whoever leads at the start
     mutable std::mutex mutex_;

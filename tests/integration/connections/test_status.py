@@ -237,6 +237,27 @@ def test_the_status_in_the_detail_of_a_login(victim, start_box, closed_port):
     client.close()
 
 
+def test_a_store_that_takes_nothing_for_long(checked, victim):
+    """What it is to be told waits, and the log says so once for each."""
+    settings = checked.config
+    settings["connections"]["fresh"] = to(victim)
+    becomes(checked, "victim", "available")
+    store = sqlite3.connect(checked.folder / "signalbox.db", timeout=10, isolation_level=None)
+    store.execute("BEGIN IMMEDIATE")
+    victim.kill()
+    checked.reload(settings)
+    for what in ("file's connections cannot be stored", "status events wait"):
+        checked.wait_log(f"{what}.*held by another process", timeout=20)
+    time.sleep(4)  # each try takes a second of waiting for the file
+    store.execute("ROLLBACK")
+    store.close()
+    becomes(checked, "victim", "failed", timeout=20)
+    eventually(lambda: checked.facts("fresh")[4], "the new connection has its id", 20)
+    log = checked.log_text()
+    assert log.count("file's connections cannot be stored") == 1, log
+    assert log.count("status events wait") == 1, log
+
+
 # --- how often
 
 
