@@ -308,6 +308,20 @@ void read_catalog(const section& from, catalog_settings& out) {
     out.password = from.read_secret("password");
     std::string_view ssl_mode = out.ssl_mode;
     from.read_choice("ssl_mode", ssl_mode, ssl_modes);
+    // What says the default may stay, whatever the store.
+    const auto need_server = [&](std::string_view key) {
+        from.fail(
+            key,
+            std::string{key} + " needs a PostgreSQL store",
+            "remove it, or set url to postgresql://user@host/database"
+        );
+    };
+    if (out.url.starts_with("sqlite:") && out.password) {
+        need_server("password");
+    }
+    if (out.url.starts_with("sqlite:") && ssl_mode != out.ssl_mode) {
+        need_server("ssl_mode");
+    }
     out.ssl_mode = ssl_mode;
     from.read_integer("history_per_connection", out.history_per_connection, 1);
     std::string quota = "20/min";

@@ -476,10 +476,15 @@ void read_statements(const section& from, route_settings& route) {
             "remove it, or statement_handling = false"
         );
     };
-    if (!route.statement_handling && from.has("multi_statement")) {
-        need_handling("multi_statement");
+    if (route.statement_handling) {
+        return;
     }
-    if (!route.statement_handling && !route.rpc_functions.empty()) {
+    for (const std::string_view key : {"multi_statement", "rpc_in_transaction"}) {
+        if (from.has(key)) {
+            need_handling(key);
+        }
+    }
+    if (!route.rpc_functions.empty()) {
         need_handling("rpc_functions");
     }
 }

@@ -400,6 +400,10 @@ TEST_CASE("config: errors name the line and a way out", "[config]") {
             9,
             "multi_statement needs statement_handling",
             "remove it"},
+        row{"statement_handling = false\nrpc_in_transaction = 'warn'\n",
+            9,
+            "rpc_in_transaction needs statement_handling",
+            "remove it"},
         row{"rpc_functions = ['a(']\n", 8, "rpc_functions is not a pattern", "RE2"},
         row{"rpc_functions = [1]\n", 8, "rpc_functions must be a string, not an integer", "quotes"},
         row{"pattern = 'x'\n", 8, "either database or pattern", "for many"},
@@ -514,6 +518,14 @@ TEST_CASE("config: errors name the line and a way out", "[config]") {
         row{"[secrets]\nx = { file = 'no.txt' }\n", 9, "cannot read file", "path"},
         row{"[log]\nlevel = 'loud'\n", 9, R"(level must be one of "trace")", "default"},
         row{"[catalog]\nurl = 'mysql:'\n", 9, "url must start with", "sqlite"},
+        row{"[secrets]\nx = { value = 'y' }\n[catalog]\npassword = 'x'\n",
+            11,
+            "password needs a PostgreSQL store",
+            "remove it"},
+        row{"[catalog]\nurl = 'sqlite:a.db'\nssl_mode = 'require'\n",
+            10,
+            "ssl_mode needs a PostgreSQL store",
+            "remove it"},
         row{"[catalog]\nstatus_quota = '20/year'\n", 9, "status_quota is not a rate", "20/min"},
         row{"[availability]\nparallell = 1\n",
             9,
@@ -821,6 +833,7 @@ TEST_CASE("config: the example loads and holds the defaults", "[config]") {
     CHECK(loaded.listen.tcp_keepalive == smallest_loaded.listen.tcp_keepalive);
     CHECK(shown.pool_size == implied.pool_size);
     CHECK(shown.mode == implied.mode);
+    CHECK(shown.statement_handling == implied.statement_handling);
     CHECK(shown.multi_statement == implied.multi_statement);
     CHECK(shown.max_prepared_statements == implied.max_prepared_statements);
     CHECK(shown.hold_timeout == implied.hold_timeout);
