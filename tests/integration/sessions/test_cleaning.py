@@ -5,6 +5,7 @@ import time
 import pytest
 
 from harness import Postgres, Signalbox
+from harness.cleanings import CLEANING, cleanings
 from harness.messages import bind, execute, parse, sync
 from harness.signalbox import standard_config
 from harness.waiting import eventually
@@ -23,7 +24,6 @@ ALTER TABLE plain OWNER TO app;
 ALTER TABLE guarded OWNER TO app;
 GRANT ALL ON SCHEMA mine, public TO app;
 """
-CLEANING = "DISCARD SEQUENCES"
 QUESTION = "concat_ws"
 
 
@@ -51,14 +51,6 @@ def client(box):
     opened = box.raw("one")
     yield opened
     opened.terminate()
-
-
-def cleanings(server, client, sql):
-    """How often the server connection was cleaned behind the statement."""
-    before = server.log_text().count(CLEANING)
-    client.query(sql)
-    client.value("SELECT 'the one behind it'")
-    return server.log_text().count(CLEANING) - before
 
 
 @pytest.mark.parametrize(
