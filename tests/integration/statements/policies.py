@@ -14,6 +14,7 @@ POLICIES = ("pass", "split_on_rpc", "split", "single")
 MODES = ("session", "transaction")
 
 RPC = ["rpc_.*"]
+OFF = {"statement_handling": False, "rpc_functions": []}
 ROUTES = {
     **{f"{p}_{m}": {"multi_statement": p, "pool_mode": m} for p in POLICIES for m in MODES},
     **{
@@ -32,7 +33,8 @@ ROUTES = {
     },
     "split_on_rpc_one": {"multi_statement": "split_on_rpc", "pool_size": 1},
     "split_refuse_state": {"multi_statement": "split", "session_state": "refuse"},
-    **{f"off_{m}": {"statement_handling": False, "rpc_functions": [], "pool_mode": m} for m in MODES},
+    "off_session": {**OFF, "pool_mode": "session"},
+    "off_one": {**OFF, "pool_size": 1},
     "qualified": {"rpc_functions": ["engine\\.run_.*"]},
     # As superuser: some state only a superuser can make.
     "root_one": {"connection": "root", "pool_size": 1},

@@ -8,7 +8,7 @@ from harness.replies import kinds
 INSERT = "INSERT INTO ledger VALUES (1)"
 
 
-@pytest.fixture(params=["off_session", "off_transaction"])
+@pytest.fixture(params=["off_session", "off_one"])
 def client(request, clients):
     return clients(request.param)
 
@@ -31,6 +31,12 @@ def test_what_is_ours_is_unknown(client, sql, sqlstate):
     assert first_error(client.query(sql))["C"] == sqlstate
 
 
-def test_state_is_still_carried(client):
+def test_state_is_still_carried(clients):
+    """Two sessions take turns on one server connection, each with its own."""
+    client, other = clients("off_one"), clients("off_one")
     client.query("SET work_mem = '5MB'")
-    assert client.value("SHOW work_mem") == "5MB"
+    pid = client.value("SELECT pg_backend_pid()")
+    for _ in range(2):
+        assert other.value("SHOW work_mem") == "4MB"
+        assert other.value("SELECT pg_backend_pid()") == pid
+        assert client.value("SHOW work_mem") == "5MB"
