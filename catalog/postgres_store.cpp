@@ -498,6 +498,7 @@ bool postgres_store::wait_for_change(milliseconds timeout) {
     const auto end = steady::now() + std::min<milliseconds>(timeout, std::chrono::hours{24});
     main_->set_interruptible(true);
     lead_->set_interruptible(true);
+    news_ = {};
     bool is_changed = false;
     while (!waker_->consume()) {
         is_changed = has_news();
@@ -662,9 +663,10 @@ void postgres_store::lose_lead() noexcept {
 /// At most one question per `version_interval`, unless a notification came. Without a store there
 /// is no news, however old the caller's memory is: it could not load.
 bool postgres_store::has_news() {
-    news_ = {};
+    news_.notices = false;
     try {
         const bool is_notified = main_->is_open() && main_->has_notification();
+        news_.is_notified = news_.is_notified || is_notified;
         if (is_notified || steady::now() >= next_version_check_) {
             next_version_check_ = steady::now() + version_interval;
             main_->set_deadline(call_time);

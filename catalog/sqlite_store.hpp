@@ -42,7 +42,7 @@ public:
     bool wait_for_change(std::chrono::milliseconds timeout) override;
 
     [[nodiscard]] store_news news() const noexcept override {
-        return {.connections = must_load_, .notices = false};
+        return {.connections = must_load_, .notices = false, .is_notified = false};
     }
 
     void interrupt() noexcept override;

@@ -92,6 +92,7 @@ public:
 struct store_news {
     bool connections = false;  // load()
     bool notices = false;      // load_notices()
+    bool is_notified = false;  // another has told of something meanwhile; it need not be asked for
 };
 
 class store : public notice_store {

@@ -220,7 +220,8 @@ public:
             return {
                 {"changed", is_changed},
                 {"connections", store_->news().connections},
-                {"notices", store_->news().notices}};
+                {"notices", store_->news().notices},
+                {"notified", store_->news().is_notified}};
         }
         if (what == "truncate") {
             store_->truncate_history(number_of<std::size_t>(request, "keep"));
