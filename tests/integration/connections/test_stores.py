@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from gates import Gate
 from harness import scratch
+from harness.gate import Gate
 from harness.stores import (
     PASSWORD,
     ConcurrentChange,

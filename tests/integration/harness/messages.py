@@ -163,6 +163,17 @@ def command_complete(tag):
 # --- reading
 
 
+def split(data):
+    """The messages that stand whole in `data`, as (type, body)."""
+    at = 0
+    while at + 5 <= len(data):
+        end = at + 1 + struct.unpack_from("!i", data, at + 1)[0]
+        if end > len(data):
+            return
+        yield data[at : at + 1], data[at + 5 : end]
+        at = end
+
+
 def error_fields(body):
     """ErrorResponse or NoticeResponse as a dict of one-letter keys."""
     fields = {}

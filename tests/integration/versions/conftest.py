@@ -7,8 +7,9 @@ are skipped, which says that nothing is known about those versions.
 import pytest
 
 from harness import Postgres, Signalbox
+from harness.gate import Gate
 from harness.postgres import ROLES, VERSIONS, is_installed
-from harness.signalbox import standard_config
+from harness.signalbox import connection_to, standard_config
 
 
 def pytest_collection_modifyitems(items):
@@ -41,7 +42,15 @@ def server(request):
 
 
 @pytest.fixture(scope="module")
-def box(server):
+def gate(server):
+    """The way to the server of the route `newest`: it knows what was said there."""
+    way = Gate(server.port)
+    yield way
+    way.close()
+
+
+@pytest.fixture(scope="module")
+def box(server, gate):
     lookup = {"auth_query": "default", "auth_user": "reader", "auth_password": "reader"}
     routes = {
         "one": {"pool_mode": "transaction", "pool_size": 1},
@@ -50,6 +59,7 @@ def box(server):
         # Nobody's password is known here: the server is asked, and the client's own keys open it.
         "asked_session": {"pool_mode": "session", "connection": "asked", **lookup},
         "asked_transaction": {"pool_mode": "transaction", "connection": "asked", **lookup},
+        "newest": {"pool_mode": "transaction", "connection": "newest"},
     }
     # A wait that should not be is an error soon, not after two minutes.
     config = standard_config(server, routes=routes, route={"query_wait_timeout": "5s"})
@@ -58,6 +68,9 @@ def box(server):
         "port": server.port,
         "ssl_mode": "require",
     }
+    config["connections"]["newest"] = connection_to(
+        server, {"port": gate.port, "max_protocol_version": "latest"}
+    )
     config["secrets"]["reader"] = {"value": ROLES["reader"]}
     with Signalbox(config) as process:
         yield process

@@ -1,9 +1,12 @@
 """What Signalbox promises holds on every version of the server: the essentials, on each."""
 
+import struct
+
 import pytest
 
 from harness import eventually
 from harness.messages import (
+    VERSION_3,
     bind,
     copy_data,
     copy_done,
@@ -13,6 +16,7 @@ from harness.messages import (
     parse,
     query,
     row_values,
+    split,
     sync,
     text_pair,
 )
@@ -206,6 +210,29 @@ def test_cancel(server, clients, route):
     client.cancel()
     assert first_error(client.read_until())["C"] == "57014"
     assert client.value("SELECT 1") == "1"
+
+
+def test_the_newest_protocol(server, gate, clients):
+    """3.2 is asked for. 18 has it, with long cancel keys; an older one says that it has 3.0."""
+    client = clients("newest")
+    client.send(query("SELECT pg_sleep(60), 'on the newest'"))
+    eventually(
+        lambda: server.backends("query LIKE '%on the newest%' AND state = 'active'"), "it runs"
+    )
+    client.cancel()
+    assert first_error(client.read_until())["C"] == "57014"
+    assert client.value("SELECT 1") == "1"
+
+    ((sent, answered),) = [each for each in gate.passed if b"on the newest" in each[0]]
+    assert sent[4:8] == struct.pack("!i", VERSION_3 + 2)
+    found = list(split(bytes(answered)))
+    has_it = server.version >= 18
+    offered = [body[:4] for kind, body in found if kind == b"v"]
+    assert offered == ([] if has_it else [struct.pack("!i", VERSION_3)])
+    (key,) = [body[4:] for kind, body in found if kind == b"K"]
+    assert len(key) == (32 if has_it else 4)
+    cancels = [bytes(sent) for sent, _ in gate.passed if len(sent) == 12 + len(key)]
+    assert [sent[12:] for sent in cancels] == [key]
 
 
 def test_a_block_stays_on_one_server_connection_and_errors_are_the_servers(clients):

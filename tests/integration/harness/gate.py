@@ -1,11 +1,14 @@
-"""A way to a server that can be cut without anybody being told."""
+"""A way to a server that can be cut without anybody being told, and that knows what was said."""
 
 import socket
 import threading
 
 
 class Gate:
-    """Passes connections on to `port`; while shut, bytes go nowhere and nobody is told."""
+    """Passes connections on to `port`; while shut, bytes go nowhere and nobody is told.
+
+    `passed` has of each connection a pair: what its client has sent, and what the server has.
+    """
 
     def __init__(self, port):
         self._target = port
@@ -15,6 +18,7 @@ class Gate:
         self._is_open.set()
         self._ends = False
         self._sockets = []
+        self.passed = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def shut(self):
@@ -41,13 +45,16 @@ class Gate:
             except OSError:
                 return
             self._sockets += [client, server]
-            for pair in ((client, server), (server, client)):
-                threading.Thread(target=self._pass, args=pair, daemon=True).start()
+            sent, answered = bytearray(), bytearray()
+            self.passed.append((sent, answered))
+            for way in ((client, server, sent), (server, client, answered)):
+                threading.Thread(target=self._pass, args=way, daemon=True).start()
 
-    def _pass(self, source, target):
+    def _pass(self, source, target, passed):
         try:
             while data := source.recv(65536):
                 self._is_open.wait()
+                passed += data
                 target.sendall(data)
             self._is_open.wait()
             target.shutdown(socket.SHUT_WR)
