@@ -587,7 +587,7 @@ def test_failed_validation_names_what_the_system_says(client, new_name, closed_p
         ("SET (PASSWORD = SECRET other)", 'password authentication failed for user "app"'),
         ("SET (DATABASE = 'no_such_database')", 'database "no_such_database" does not exist'),
         ("SET (HOST = 'no-such-host.invalid')", "no-such-host.invalid"),
-        ("SET (TARGET SESSION ATTRS = 'standby')", ""),
+        ("SET (TARGET SESSION ATTRS = 'standby')", "server is not in hot standby mode"),
     ],
 )
 @PROTOCOLS
