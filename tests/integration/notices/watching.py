@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from harness import eventually
 from harness.postgres import ROLES, Postgres
 from harness.signalbox import Signalbox, standard_config
 
@@ -44,6 +45,27 @@ def connect(box, user="app", database="transaction"):
     )
 
 
+TRIES = 60
+
+
+def told_in_time(make, drop, count):
+    """What make() returns once that is true: what was told with the statement that makes something.
+
+    An examination of more than 50 ms is not waited for. One at least is faster, whatever else the
+    machine does meanwhile: so drop() takes back what was made in vain, and it is made again.
+    count() is the number of notices that are kept.
+    """
+    before = count()
+    for _ in range(TRIES):
+        found = make()
+        if found:
+            return found
+        eventually(lambda: count() == before + 1, "it is kept all the same", 60)
+        drop()
+        eventually(lambda: count() == before, "it is gone", 60)
+    raise AssertionError(f"nothing told in time, {TRIES} times")
+
+
 class Told:
     """A psycopg connection with what it was told."""
 
@@ -58,6 +80,16 @@ class Told:
     def run(self, sql, *arguments):
         cursor = self.connection.execute(sql, *arguments)
         return cursor.fetchall() if cursor.description else None
+
+    def hear(self, sql):
+        """What it is told while this one runs."""
+        self.notices.clear()
+        self.run(sql)
+        return list(self.notices)
+
+    def count(self):
+        """Of the notices that are kept."""
+        return self.run(f"SELECT count(*) FROM {NOTICES}")[0][0]
 
     def kept(self):
         return {
