@@ -23,7 +23,7 @@ from .certs import Certificates
 from .processes import children, die_with_parent, is_alive
 from .waiting import eventually, free_port, scratch
 
-BIN = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin"))
+BIN = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin")).resolve()
 
 # 15 is Debian's (BIN), the others come from scripts/fetch_servers: postgres and initdb only, without
 # psql and pg_basebackup.
@@ -74,7 +74,7 @@ SETTINGS = {
     "max_locks_per_transaction": "256",
 }
 
-_programs = {15: BIN}
+_programs = {}
 _templates = {}
 _certificates = None
 
@@ -111,21 +111,25 @@ def _run(command, text=None, cwd="/"):
     assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}\n{done.stderr}"
 
 
+def _original(version):
+    return BIN if version == 15 else SERVERS / str(version) / "bin"
+
+
 def is_installed(version):
-    return version == 15 or (SERVERS / str(version) / "bin" / "initdb").exists()
+    return (_original(version) / "initdb").exists()
 
 
 def programs(version):
     """The folder of a version's programs, which the account that runs it can reach."""
     if version not in _programs:
-        folder = SERVERS / str(version)
-        assert is_installed(version), f"no {folder}: scripts/fetch_servers"
-        reached = subprocess.run(["test", "-x", folder / "bin" / "initdb"], **_account())
+        folder = _original(version)
+        assert is_installed(version), f"no {folder}/initdb: scripts/install run servers"
+        reached = subprocess.run(["test", "-x", folder / "initdb"], **_account())
         if reached.returncode != 0:
             copy = scratch() / f"server-{version}"
-            subprocess.run(["cp", "-a", folder, copy], check=True)
-            folder = copy
-        _programs[version] = folder / "bin"
+            subprocess.run(["cp", "-a", folder.parent, copy], check=True)
+            folder = copy / folder.name
+        _programs[version] = folder
     return _programs[version]
 
 
@@ -133,7 +137,6 @@ def _make_template(version):
     if version in _templates:
         return _templates[version]
     bin_folder = programs(version)
-    assert (bin_folder / "initdb").exists(), f"not installed: no {bin_folder}/initdb"
     home = scratch() / f"template-{version}"
     home.mkdir()
     _own(home)
