@@ -3,28 +3,14 @@
 import psycopg
 import pytest
 
+from cases import IDENTICAL, NOTED_TWICE, NULLS
 from harness import eventually
 from harness.messages import bind, execute, parse, sync
 from harness.replies import kinds
-from watching import NOTICES, Told, config, pg, told_in_time, watched  # noqa: F401
+from watching import NOTICES, Told, config, told_in_time
 
 REDACTED = "mz_internal.mz_notices_redacted"
 
-
-@pytest.fixture(params=["transaction", "session"])
-def client(pg, watched, request):
-    told = Told(watched, request.param)
-    told.run("CREATE SCHEMA noted")
-    told.run("CREATE TABLE noted.rows (id int, note text)")
-    yield told
-    if told.connection.info.transaction_status != 0:
-        told.connection.rollback()
-    told.run("DROP SCHEMA noted CASCADE")
-    eventually(lambda: not told.kept(), "all notices are gone with their objects", 20)
-    told.connection.close()
-
-
-IDENTICAL = 'index "noted.second" is identical to index "noted.first"'
 
 
 def test_told_or_kept(client):
@@ -32,14 +18,14 @@ def test_told_or_kept(client):
     client.run("CREATE INDEX first ON noted.rows (id)")
     client.run("CREATE INDEX second ON noted.rows (id)")
     for each in client.notices:
-        assert each == ("NOTICE", "00000", IDENTICAL)
+        assert each == ("NOTICE", "00000", NOTED_TWICE)
     kept = eventually(client.kept, "the notice is kept", 10)
-    assert list(kept) == ["An identical index already exists"]
+    assert list(kept) == [IDENTICAL]
     (row,) = client.run(
         "SELECT n.message, n.action, n.action_type, o.name, n.created_at IS NOT NULL"
         f" FROM {NOTICES} n JOIN mz_catalog.mz_objects o ON o.id = n.object_id"
     )
-    assert row == (IDENTICAL, "DROP INDEX noted.second;", "sql_statements", "second", True)
+    assert row == (NOTED_TWICE, "DROP INDEX noted.second;", "sql_statements", "second", True)
     # The action is SQL that runs as printed, and cures.
     client.run(row[1])
     eventually(lambda: not client.kept(), "it is cured", 20)
@@ -72,21 +58,19 @@ def test_a_rollback_leaves_none(client):
     # Another one shows that what was rolled back has been looked for by then.
     client.run("CREATE MATERIALIZED VIEW noted.stays AS SELECT * FROM noted.rows")
     kept = eventually(client.kept, "the other is kept", 20)
-    assert "Comparison with NULL" not in kept
+    assert NULLS not in kept
 
 
 def test_made_in_a_transaction(client):
     with client.connection.transaction():
         client.run("CREATE VIEW noted.inside AS SELECT * FROM noted.rows WHERE note = NULL")
         assert client.notices == []
-    assert list(eventually(client.kept, "it is found after the commit", 20)) == [
-        "Comparison with NULL"
-    ]
+    assert list(eventually(client.kept, "it is found after the commit", 20)) == [NULLS]
 
 
 def test_status(client, watched):
     client.run("CREATE VIEW noted.v AS SELECT * FROM noted.rows WHERE note = NULL")
-    _, fingerprint = eventually(client.kept, "the notice is kept", 20)["Comparison with NULL"]
+    _, fingerprint = eventually(client.kept, "the notice is kept", 20)[NULLS]
     assert len(client.run("SHOW NOTICES")) == 1
     client.run(f"ALTER NOTICE '{fingerprint}' SET STATUS = 'ignored'")
     assert client.run("SHOW NOTICES") == [] and len(client.run("SHOW NOTICES ALL")) == 1
@@ -98,9 +82,9 @@ def test_status(client, watched):
     eventually(lambda: not client.kept(), "it has gone with its view", 20)
     client.run("CREATE VIEW noted.v AS SELECT *  FROM noted.rows /* again */ WHERE note = NULL")
     again = eventually(client.kept, "it is found again", 20)
-    assert again == {"Comparison with NULL": ("ignored", fingerprint)}
+    assert again == {NULLS: ("ignored", fingerprint)}
     client.run(f"ALTER NOTICE '{fingerprint}' RESET STATUS")
-    assert client.kept()["Comparison with NULL"][0] == "new"
+    assert client.kept()[NULLS][0] == "new"
     for sql, code in (
         (f"ALTER NOTICE '{fingerprint}' SET STATUS 'gone'", "22023"),
         ("ALTER NOTICE 'no-uuid' SET STATUS 'ignored'", "22023"),
@@ -140,24 +124,24 @@ def test_who_may_read(client, watched):
     nobody.connection.close()
 
 
-def test_behind_its_back_and_after_a_restart(pg, start_box):
+def test_behind_its_back_and_after_a_restart(server, start_box):
     """What a direct connection does is found at the start."""
-    pg.admin("CREATE SCHEMA behind AUTHORIZATION app; CREATE TABLE behind.t (a int)")
-    pg.admin("CREATE INDEX one ON behind.t (a); CREATE INDEX two ON behind.t (a)")
+    server.admin("CREATE SCHEMA behind AUTHORIZATION app; CREATE TABLE behind.t (a int)")
+    server.admin("CREATE INDEX one ON behind.t (a); CREATE INDEX two ON behind.t (a)")
     try:
-        box = start_box(config(pg))
+        box = start_box(config(server))
         told = Told(box)
         kept = eventually(told.kept, "found at the start", 20)
         told.run(f"ALTER NOTICE '{next(iter(kept.values()))[1]}' SET STATUS 'resolved'")
         told.connection.close()
-        pg.admin("DROP INDEX behind.two")
+        server.admin("DROP INDEX behind.two")
         box.stop()
-        again = start_box(config(pg, catalog={"url": f"sqlite:{box.folder}/signalbox.db", "notices": True}))
+        again = start_box(config(server, catalog={"url": f"sqlite:{box.folder}/signalbox.db", "notices": True}))
         told = Told(again)
         eventually(lambda: not told.kept(), "what is gone is noticed at the start", 20)
         told.connection.close()
     finally:
-        pg.admin("DROP SCHEMA behind CASCADE")
+        server.admin("DROP SCHEMA behind CASCADE")
 
 
 def test_over_the_extended_protocol(client, watched):

@@ -6,7 +6,7 @@ import pytest
 from harness import eventually
 from harness.messages import bind, error_fields, execute, parse, query, row_values, sync
 from harness.signalbox import standard_config
-from watching import connect, pg, watched  # noqa: F401
+from watching import connect
 
 WILDCARD = [
     "  NOTICE:  view \"noted.v\" matches note LIKE '%4711'::text on table \"noted.rows\","
@@ -24,7 +24,7 @@ OWN = [
 
 
 @pytest.fixture(scope="module")
-def kept(pg, watched):
+def kept(watched):
     """A view with a notice, and an index that is identical to another; both are known by now."""
     with connect(watched) as app:
         app.execute("CREATE SCHEMA noted")
@@ -38,9 +38,9 @@ def kept(pg, watched):
         eventually(lambda: app.execute(found).fetchone() == (2,), "both notices are kept", 20)
 
 
-@pytest.fixture(params=["transaction", "session"])
-def client(kept, watched, request):
-    with connect(watched, database=request.param) as connection:
+@pytest.fixture
+def client(kept, watched, mode):
+    with connect(watched, database=mode) as connection:
         yield connection
 
 
@@ -130,9 +130,9 @@ def test_quiet_clients_see_nothing(client):
 
 
 @pytest.mark.parametrize("form", ["json", "xml", "yaml"])
-def test_other_formats(pg, client, form):
+def test_other_formats(server, client, form):
     sql = f"EXPLAIN (FORMAT {form}, COSTS OFF) SELECT * FROM noted.v WHERE id = NULL"
-    with pg.admin_connection() as direct:
+    with server.admin_connection() as direct:
         assert client.execute(sql).fetchall() == direct.execute(sql).fetchall()
 
 
@@ -169,10 +169,9 @@ def rows(found):
     return [row_values(body)[0].decode() for kind, body in found if kind == b"D"]
 
 
-@pytest.mark.parametrize("database", ["transaction", "session"])
-def test_over_the_extended_protocol(kept, watched, database):
+def test_over_the_extended_protocol(kept, watched, mode):
     """With binary results, in a pipeline, by parts."""
-    raw = watched.raw(database=database)
+    raw = watched.raw(database=mode)
     explain = "EXPLAIN (COSTS OFF) SELECT * FROM noted.v"
     plan = ["Seq Scan on rows", "  Filter: (note ~~ '%4711'::text)"]
     section = ["Notices:", *WILDCARD]
@@ -196,7 +195,7 @@ def test_over_the_extended_protocol(kept, watched, database):
     raw.terminate()
 
 
-def test_not_where_notices_are_off(pg, kept, start_box):
-    box = start_box(standard_config(pg, {"catalog": {"notices": False}}))
+def test_not_where_notices_are_off(server, kept, start_box):
+    box = start_box(standard_config(server, {"catalog": {"notices": False}}))
     with connect(box) as app:
         assert "Notices:" not in lines(app, "EXPLAIN SELECT * FROM noted.v WHERE id = NULL")

@@ -8,29 +8,14 @@ import pathlib
 import shutil
 import subprocess
 
-import pytest
-
 from harness import eventually
 from harness.postgres import ROLES
-from watching import connect, pg, told_in_time, watched  # noqa: F401
+from watching import told_in_time
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 
-@pytest.fixture(params=["transaction", "session"])
-def client(watched, request):
-    with connect(watched, database=request.param) as connection:
-        connection.execute("CREATE SCHEMA noted; CREATE TABLE noted.rows (id int, note text)")
-        yield connection
-        connection.execute("DROP SCHEMA noted CASCADE")
-        eventually(lambda: count(connection) == 0, "all notices are gone", 60)
-
-
-def count(connection):
-    return connection.execute("SELECT count(*) FROM mz_internal.mz_notices").fetchone()[0]
-
-
-def psql(box, client, script):
+def psql(box, mode, script):
     """What psql prints for the script, its standard error where it comes."""
     done = subprocess.run(
         [shutil.which("psql"), "-X", "-a", "-v", "ON_ERROR_STOP=1", "-f", "-"],
@@ -45,7 +30,7 @@ def psql(box, client, script):
             "PGPORT": str(box.port),
             "PGUSER": "app",
             "PGPASSWORD": ROLES["app"],
-            "PGDATABASE": client.info.dbname,
+            "PGDATABASE": mode,
             "PGSSLMODE": "disable",
             "PGTZ": "UTC",
             "LC_ALL": "C.UTF-8",
@@ -75,20 +60,20 @@ CREATE = [
 ]
 
 
-def test_create(client, watched):
+def test_create(client, watched, mode):
     told = ""
     for script, undo in CREATE:
         if undo is None:
-            told += psql(watched, client, script)
+            told += psql(watched, mode, script)
             continue
-        before = count(client)
+        before = client.count()
 
         def make():
-            found = psql(watched, client, script)
+            found = psql(watched, mode, script)
             return found if "NOTICE:  " in found else None
 
-        told += told_in_time(make, lambda: client.execute(undo), lambda: count(client))
-        eventually(lambda: count(client) == before + 1, "it is kept", 60)
+        told += told_in_time(make, lambda: client.run(undo), client.count)
+        eventually(lambda: client.count() == before + 1, "it is kept", 60)
     assert told == golden("create")
 
 
@@ -99,7 +84,7 @@ SELECT notice_type, message, action FROM mz_internal.mz_notices \\gx
 """
 
 
-def test_explain(client, watched):
-    client.execute("CREATE VIEW noted.v AS SELECT id FROM noted.rows WHERE note LIKE '%4711'")
-    eventually(lambda: count(client) == 1, "the notice is kept", 60)
-    assert psql(watched, client, EXPLAIN) == golden("explain")
+def test_explain(client, watched, mode):
+    client.run("CREATE VIEW noted.v AS SELECT id FROM noted.rows WHERE note LIKE '%4711'")
+    eventually(lambda: client.count() == 1, "the notice is kept", 60)
+    assert psql(watched, mode, EXPLAIN) == golden("explain")

@@ -1,11 +1,10 @@
-"""A server whose notices are those of one test module, the Signalbox that watches it, its clients."""
+"""A Signalbox that looks for notices, and what its clients are told."""
 
 import psycopg
-import pytest
 
 from harness import eventually
-from harness.postgres import ROLES, Postgres
-from harness.signalbox import Signalbox, standard_config
+from harness.postgres import ROLES
+from harness.signalbox import standard_config
 
 USERS = [
     {"name": "app", "password": "app", "roles": ["superuser"]},
@@ -15,23 +14,8 @@ USERS = [
 NOTICES = "mz_internal.mz_notices"
 
 
-def config(pg, **changes):
-    return standard_config(pg, {"users": USERS, "catalog": {"notices": True}, **changes})
-
-
-@pytest.fixture(scope="module")
-def pg():
-    """Its own server: all notices of it are about what these tests make."""
-    server = Postgres("watched")
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def watched(pg):
-    process = Signalbox(config(pg))
-    yield process
-    process.stop()
+def config(server, **changes):
+    return standard_config(server, {"users": USERS, "catalog": {"notices": True}, **changes})
 
 
 def connect(box, user="app", database="transaction"):
