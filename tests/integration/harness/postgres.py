@@ -10,6 +10,7 @@ The name of a role says how it logs in over TCP, so one cluster serves every aut
 see ROLES and HBA. The databases `app` and `other` belong to `app`.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import time
 
 import psycopg
+import pytest
 
 from .certs import Certificates
 from .processes import children, die_with_parent, is_alive
@@ -352,3 +354,12 @@ class Postgres:
 
     def __exit__(self, *_):
         self.remove()
+
+
+@contextlib.contextmanager
+def installed(version, name):
+    """A server of that version; what needs it is skipped where there is none."""
+    if not is_installed(version):
+        pytest.skip(f"no PostgreSQL {version}: scripts/fetch_servers")
+    with Postgres(f"{name}-{version}", version=version) as made:
+        yield made

@@ -16,8 +16,8 @@ from cases import (
     TABLES,
     Database,
 )
-from harness import Postgres, eventually
-from harness.postgres import VERSIONS, is_installed
+from harness import eventually
+from harness.postgres import VERSIONS, installed
 from watching import Told, config, told_in_time
 
 VIEW = "CREATE VIEW noted.{} AS SELECT * FROM noted.rows WHERE note = NULL"
@@ -25,9 +25,7 @@ VIEW = "CREATE VIEW noted.{} AS SELECT * FROM noted.rows WHERE note = NULL"
 
 @pytest.fixture(scope="module", params=[version for version in VERSIONS if version != 15])
 def server(request):
-    if not is_installed(request.param):
-        pytest.skip(f"no PostgreSQL {request.param}: scripts/fetch_servers")
-    with Postgres(f"noted-{request.param}", version=request.param) as made:
+    with installed(request.param, "noted") as made:
         yield made
 
 

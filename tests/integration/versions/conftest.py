@@ -6,9 +6,9 @@ are skipped, which says that nothing is known about those versions.
 
 import pytest
 
-from harness import Postgres, Signalbox
+from harness import Signalbox
 from harness.gate import Gate
-from harness.postgres import ROLES, VERSIONS, is_installed
+from harness.postgres import ROLES, VERSIONS, installed
 from harness.signalbox import connection_to, standard_config
 
 
@@ -34,9 +34,7 @@ GRANT SELECT ON hidden_view TO app;
 
 @pytest.fixture(scope="module", params=OTHERS)
 def server(request):
-    if not is_installed(request.param):
-        pytest.skip(f"no PostgreSQL {request.param}: scripts/fetch_servers")
-    with Postgres(f"version-{request.param}", version=request.param) as made:
+    with installed(request.param, "version") as made:
         made.admin(SCHEMA)
         yield made
 

@@ -10,8 +10,8 @@ import subprocess
 
 import pytest
 
-from harness import Postgres, Signalbox, scratch
-from harness.postgres import BIN, VERSIONS, is_installed
+from harness import Signalbox, scratch
+from harness.postgres import BIN, VERSIONS, installed
 from harness.signalbox import REPOSITORY, standard_config
 
 SOURCE = REPOSITORY / "build/regression_sql/src/test/modules/libpq_pipeline/libpq_pipeline.c"
@@ -29,9 +29,7 @@ def configured(what):
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def server(request):
-    if not is_installed(request.param):
-        pytest.skip(f"no PostgreSQL {request.param}: scripts/fetch_servers")
-    with Postgres(f"pipelines-{request.param}", version=request.param) as made:
+    with installed(request.param, "pipelines") as made:
         yield made
 
 
