@@ -17,6 +17,9 @@
 #include <string_view>
 #include <vector>
 
+/// Each scenario: as a whole, byte by byte, and in pieces that fit no message.
+#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
+
 namespace signalbox::tests {
 
 class relay_world;

@@ -8,8 +8,6 @@ using namespace signalbox::tests;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 /// Two server connections and a client that has described `s` on the first, as one column `a`; the
 /// first is then another client's.
 struct told_client {

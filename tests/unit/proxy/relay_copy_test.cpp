@@ -9,8 +9,6 @@ using namespace signalbox::tests;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 std::string copy_batch() {
     return parse("", "copy t from stdin") + bind_to("", "") + execute();
 }

@@ -9,8 +9,6 @@ using signalbox::rewrite::multi_statement_policy;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 const std::vector<signalbox::wire::report> found{
     {.severity = "NOTICE", .sqlstate = "00000", .message = "look", .detail = {}, .hint = {}}};
 

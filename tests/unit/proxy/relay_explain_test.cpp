@@ -10,8 +10,6 @@ using rewrite::multi_statement_policy;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 /// One line: what it was asked about.
 class test_examinations final : public examinations {
 public:

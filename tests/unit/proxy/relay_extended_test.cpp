@@ -9,8 +9,6 @@ using namespace signalbox::tests;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 /// Prepares `sql` as `name`, and has the server accept it.
 void prepare(test_client& client, test_server& server, const char* name, const char* sql) {
     client.send(parse(name, sql) + sync_message());

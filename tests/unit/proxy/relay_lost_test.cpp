@@ -10,8 +10,6 @@ using loss = relay::loss;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 const std::string told = "ERROR(08006 lost)";
 
 /// The session goes on with another server connection.

@@ -9,8 +9,6 @@ using namespace signalbox::tests;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 struct move_world : relay_world {
     explicit move_world(std::size_t chunk_bytes)
         : relay_world(chunk_bytes, pool_mode::session), old(add_server()), client(add_client()) {

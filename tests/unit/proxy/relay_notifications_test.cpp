@@ -8,8 +8,6 @@ using namespace signalbox::tests;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 constexpr std::uint32_t own_process = 42;
 
 struct listening_world : relay_world {

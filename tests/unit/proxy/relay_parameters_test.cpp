@@ -9,8 +9,6 @@ using namespace signalbox::tests;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 std::string answered(const std::string& rows) {
     return rows + complete("SELECT") + ready();
 }

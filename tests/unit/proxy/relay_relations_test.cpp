@@ -15,7 +15,6 @@ namespace wire = signalbox::wire;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
 #define SIGNALBOX_MODES GENERATE(pool_mode::transaction, pool_mode::session)
 
 constexpr auto reading = "select id from mz_catalog.mz_connections";

@@ -8,13 +8,6 @@ using namespace signalbox::proxy;
 using namespace signalbox::tests;
 using namespace std::string_view_literals;
 
-namespace {
-
-// Each scenario: as a whole, byte by byte, and in pieces that fit no message.
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
-}  // namespace
-
 TEST_CASE("a simple query takes a server connection and gives it back", "[proxy][relay]") {
     relay_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();

@@ -9,8 +9,6 @@ using signalbox::rewrite::multi_statement_policy;
 
 namespace {
 
-#define SIGNALBOX_CHUNKS GENERATE(as<std::size_t>{}, 0, 1, 7)
-
 struct split_world : relay_world {
     explicit split_world(
         std::size_t chunk_bytes,
