@@ -1,7 +1,6 @@
 """ALTER CONNECTION is one change: whole or not at all, kept over restarts, never half of two."""
 
 import re
-import socket
 import sqlite3
 import threading
 
@@ -11,6 +10,7 @@ import pytest
 from boxes import QUICK_CHECKS, config, create, to
 from harness import eventually, free_port
 from harness.replies import refused, succeeded
+from harness.silent_host import SilentHost
 
 UNCHECKED = "WITH (VALIDATE = false)"
 
@@ -96,8 +96,8 @@ def test_generations_and_times(box, client, make):
 def test_a_failing_validation_holds_up_nobody(box, client, make):
     """Against a host that never answers; others are altered and asked meanwhile."""
     name, other = make(), make()
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
+    with SilentHost() as silent:
+        port = silent.port
         found = []
 
         def slow():
@@ -111,23 +111,12 @@ def test_a_failing_validation_holds_up_nobody(box, client, make):
 
         waiting = threading.Thread(target=slow)
         waiting.start()
-        eventually(lambda: silent_has_a_guest(silent), "the validation has begun")
+        eventually(lambda: silent.accepted, "the validation has begun")
         succeeded(client.query(f"ALTER CONNECTION {other} SET (PORT = 1) {UNCHECKED}"))
         assert client.value("SELECT 1") == "1"
         assert box.generation(other) == 2 and not found
         waiting.join(20)
     assert found == ["08001"] and box.generation(name) == 1
-
-
-def silent_has_a_guest(listener):
-    """Without taking the guest in: its connection would be answered."""
-    listener.setblocking(False)
-    try:
-        guest, _ = listener.accept()
-    except BlockingIOError:
-        return False
-    silent_has_a_guest.guests = [guest]  # kept open
-    return True
 
 
 def test_the_log_names_what_was_changed(box, client, new_name, pg):
@@ -381,8 +370,8 @@ def test_concurrent_creates_of_one_name(box, new_name, pg):
 def test_a_plan_that_was_overtaken_is_not_committed(box, make, pg):
     """Validated with one DATABASE, it would be committed with another: 40001, nothing changed."""
     name, found = make(), []
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        hosts = f"HOST = '127.0.0.1,127.0.0.1', PORT = '{silent.getsockname()[1]},{pg.port}'"
+    with SilentHost() as silent:
+        hosts = f"HOST = '127.0.0.1,127.0.0.1', PORT = '{silent.port},{pg.port}'"
 
         def slow():
             with box.connect() as boss:
@@ -392,7 +381,7 @@ def test_a_plan_that_was_overtaken_is_not_committed(box, make, pg):
 
         waiting = threading.Thread(target=slow)
         waiting.start()
-        eventually(lambda: silent_has_a_guest(silent), "the validation has begun")
+        eventually(lambda: silent.accepted, "the validation has begun")
         box.run(f"ALTER CONNECTION {name} SET (DATABASE = 'other') {UNCHECKED}")
         after = box.facts(name)
         waiting.join(20)
@@ -441,7 +430,7 @@ def test_a_store_that_takes_nothing(box, client, make, new_name, pg):
 def test_a_change_during_a_validation(start_box, pg):
     """The plan that was validated is the plan that is committed, or 40001."""
     box = start_box(config(pg, checks=QUICK_CHECKS))
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with SilentHost() as silent:
         box.run(create("both", pg.port))
         first = []
 
@@ -450,7 +439,7 @@ def test_a_change_during_a_validation(start_box, pg):
                 try:
                     boss.execute(
                         "ALTER CONNECTION both SET (HOST = '127.0.0.1,127.0.0.1', CONNECT TIMEOUT ="
-                        f" '2s', PORT = '{silent.getsockname()[1]},{pg.port}')"
+                        f" '2s', PORT = '{silent.port},{pg.port}')"
                     )
                     first.append("done")
                 except psycopg.Error as error:
@@ -458,7 +447,7 @@ def test_a_change_during_a_validation(start_box, pg):
 
         waiting = threading.Thread(target=slow)
         waiting.start()
-        eventually(lambda: silent_has_a_guest(silent), "the validation has begun")
+        eventually(lambda: silent.accepted, "the validation has begun")
         second = None
         with box.connect() as boss:
             try:

@@ -1,9 +1,7 @@
 """The prober, through tests/unit/probe_tool.cpp: does a server really answer?"""
 
 import collections
-import select
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -14,6 +12,7 @@ from harness import FakeServer, Postgres, ScramServer, eventually, free_port, me
 from harness.postgres import ROLES
 from harness.processes import die_with_parent
 from harness.signalbox import SANITIZER, binary, client_certificates
+from harness.silent_host import SilentHost
 
 Outcome = collections.namedtuple("Outcome", "id verdict sqlstate host port error")
 
@@ -63,42 +62,6 @@ def login(server, user="app", **more):
     if ROLES[user] and "password" not in found:
         found["password"] = ROLES[user]
     return found
-
-
-class SilentHost:
-    """Accepts connections and says nothing; `most` were open at once."""
-
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self.listener.getsockname()[1]
-        self.accepted = 0
-        self.most = 0
-        self._open = []
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        while True:
-            ready, _, _ = select.select([self.listener, *self._open], [], [])
-            # Whoever made room has closed before the next one came: ends are counted first.
-            for sock in [each for each in self._open if each in ready]:
-                if not sock.recv(4096):
-                    self._open.remove(sock)
-                    sock.close()
-            if self.listener in ready:
-                try:
-                    sock, _ = self.listener.accept()
-                except OSError:
-                    return
-                self.accepted += 1
-                self._open.append(sock)
-                self.most = max(self.most, len(self._open))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
 
 
 @pytest.fixture

@@ -7,13 +7,10 @@ import pytest
 from harness import RawClient, eventually
 from harness.messages import bind, execute, parse, sync, text_pair
 from harness.postgres import ROLES
+from harness.replies import kinds
 from harness.signalbox import standard_config
 
 DEFAULT_WORK_MEM = "4MB"
-
-
-def kinds(messages):
-    return b"".join(kind for kind, _ in messages).decode()
 
 
 def test_startup_parameters_follow_the_session(clients):

@@ -6,7 +6,6 @@ from harness.messages import (
     bind,
     close_statement,
     describe_statement,
-    error_fields,
     execute,
     flush,
     parse,
@@ -14,6 +13,7 @@ from harness.messages import (
     sync,
 )
 from harness.raw_client import first_error
+from harness.replies import succeeded, values
 
 COUNT = "SELECT count(*) FROM pg_prepared_statements"
 
@@ -42,15 +42,8 @@ def prepare(client, name, sql, types=()):
     assert [kind for kind, _ in found] == [b"1", b"Z"], found
 
 
-def values(messages):
-    """The first column of each row, as text; an error fails."""
-    for kind, body in messages:
-        assert kind != b"E", error_fields(body)
-    return [row_values(body)[0].decode() for kind, body in messages if kind == b"D"]
-
-
 def call(client, name, *arguments):
-    return values(run(client, bind(arguments, statement=name) + execute()))
+    return values(succeeded(run(client, bind(arguments, statement=name) + execute())))
 
 
 def test_names_belong_to_the_session(clients):
@@ -118,7 +111,7 @@ def test_described_in_one_batch_and_run_in_the_next(clients, name):
         assert [kind for kind, _ in found][:2] == [b"1", b"t"], found
         found = run(client, bind(arguments, statement=name) + execute())
         run(client, close_statement(name))
-        return values(found)
+        return values(succeeded(found))
 
     client, other = clients("one"), clients("one", application_name="other's")
     assert run_later(client, "SELECT set_config('work_mem', $1, false)", "7MB") == ["7MB"]

@@ -12,7 +12,7 @@ import pytest
 from harness import eventually
 from harness.messages import bind, execute, function_call, parse, sync
 from harness.raw_client import notices
-from harness.replies import codes, values
+from harness.replies import PROTOCOLS, codes, simple, values
 
 # Functions that do what their names say, and places from which one is called unseen. They are made
 # over a connection of their own, so that Signalbox learns nothing of them on the way.
@@ -350,15 +350,6 @@ def fresh(admin):
     )
 
 
-def simple(client, statement):
-    return client.query(statement)
-
-
-def extended(client, statement):
-    client.send(parse(statement) + bind() + execute() + sync())
-    return client.read_until(b"Z")
-
-
 def make(client, kind, ask):
     """Makes the state; whether a NOTICE said that the session is pinned."""
     found = []
@@ -377,7 +368,7 @@ def leaked(client, kind):
     return values(found) != ["f"]
 
 
-@pytest.mark.parametrize("ask", [simple, extended])
+@PROTOCOLS
 @pytest.mark.parametrize("name", ALL)
 def test_nobody_else_sees_it(clients, ledger, objects, name, ask):
     kind, route = ALL[name], route_of(name)

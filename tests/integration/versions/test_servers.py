@@ -11,30 +11,18 @@ from harness.messages import (
     copy_data,
     copy_done,
     describe_statement,
-    error_fields,
     execute,
     parse,
     query,
-    row_values,
     split,
     sync,
     text_pair,
 )
 from harness.postgres import ROLES
 from harness.raw_client import ServerError, first_error, notices
+from harness.replies import kinds, values
 
 POOLED = ["session_one", "one"]
-
-
-def kinds(found):
-    return b"".join(kind for kind, _ in found)
-
-
-def values(found):
-    """The first column of each row; an error fails."""
-    for kind, body in found:
-        assert kind != b"E", error_fields(body)
-    return [row_values(body)[0].decode() for kind, body in found if kind == b"D"]
 
 
 @pytest.mark.parametrize("route", POOLED)
@@ -81,7 +69,7 @@ def test_parameters_follow_their_session(clients, name, mine):
         assert other.value("SELECT pg_backend_pid()") == pid
     # And a new one.
     client.query("SELECT pg_terminate_backend(pg_backend_pid())")
-    eventually(lambda: b"T" in kinds(client.query(f"SHOW {name}")), "there is another")
+    eventually(lambda: "T" in kinds(client.query(f"SHOW {name}")), "there is another")
     assert client.value("SELECT pg_backend_pid()") != pid
     assert client.value(f"SHOW {name}") == mine
     client.rows("RESET ALL")
@@ -128,8 +116,8 @@ def test_a_session_leaves_nothing_for_the_next(clients):
 @pytest.mark.parametrize("route", POOLED)
 def test_listen(server, clients, route):
     client = clients(route)
-    assert kinds(client.query("LISTEN heard")) == b"CZ"
-    assert kinds(client.query("NOTIFY heard, 'own'")) == b"CAZ"
+    assert kinds(client.query("LISTEN heard")) == "CZ"
+    assert kinds(client.query("NOTIFY heard, 'own'")) == "CAZ"
     server.admin("NOTIFY heard, 'from elsewhere'")
     kind, body = client.read_message(5)
     assert kind == b"A" and text_pair(body[4:]) == ("heard", "from elsewhere")
@@ -160,7 +148,7 @@ def test_a_temporary_table_pins(clients):
 def test_prepared_statements(clients, route):
     client = clients(route)
     client.send(parse("SELECT $1::int + 1", "s") + describe_statement("s") + sync())
-    assert kinds(client.read_until()) == b"1tTZ"
+    assert kinds(client.read_until()) == "1tTZ"
     if route == "one":
         # The same name and another statement; then a move to a server connection without either.
         other = clients(route)
@@ -176,7 +164,7 @@ def test_prepared_statements(clients, route):
         def moved():
             client.send(bind([3], statement="s") + execute() + sync())
             found = client.read_until()
-            return kinds(found) == b"2DCZ" and values(found) == ["4"]
+            return kinds(found) == "2DCZ" and values(found) == ["4"]
 
         # The first try may meet the connection that is about to end.
         eventually(moved, "it is prepared again on another server connection")
@@ -187,7 +175,7 @@ def test_copy(clients, route):
     client = clients(route)
     client.rows("TRUNCATE things")
     client.send(query("COPY things FROM STDIN"))
-    assert kinds([client.read_message()]) == b"G"
+    assert kinds([client.read_message()]) == "G"
     rows = "".join(f"{number}\tnote {number}\n" for number in range(1000)).encode()
     client.send(copy_data(rows[:5000]) + copy_data(rows[5000:]) + copy_done())
     assert client.read_until()[0] == (b"C", b"COPY 1000\0")
