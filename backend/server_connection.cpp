@@ -669,18 +669,20 @@ bool server_connection::retry_with_other_tls(std::string_view sqlstate) {
     return true;
 }
 
+/// Always false: nothing more is read.
+bool server_connection::refuse_login(std::string message) {
+    give_up(
+        {.unreachable = false,
+         .sqlstate = std::string{wire::sqlstate::invalid_authorization},
+         .message = std::move(message),
+         .detail = {}}
+    );
+    return false;
+}
+
 bool server_connection::on_authentication(std::string_view body) {
     using kind = wire::authentication_request::type;
     const auto request = wire::parse_authentication(body);
-    const auto refuse = [this](std::string message) {
-        give_up(
-            {.unreachable = false,
-             .sqlstate = std::string{wire::sqlstate::invalid_authorization},
-             .message = std::move(message),
-             .detail = {}}
-        );
-        return false;
-    };
     if (!request) {
         give_up(
             {.unreachable = false,
@@ -691,21 +693,36 @@ bool server_connection::on_authentication(std::string_view body) {
         return false;
     }
     output_.clear();
+    // libpq: nobody who is not the server of the TLS connection may learn a password, nor let us in.
+    if (requires_binding() &&
+        (request->kind == kind::cleartext_password || request->kind == kind::md5_password)) {
+        return refuse_login(
+            "channel binding required but not supported by server's authentication request"
+        );
+    }
     switch (request->kind) {
         case kind::ok:
             if (scram_ && !scram_->is_server_verified()) {
-                return refuse("the server could not prove that it knows the password (SCRAM)");
+                return refuse_login("the server could not prove that it knows the password (SCRAM)"
+                );
+            }
+            if (requires_binding() && !(scram_ && scram_->is_bound())) {
+                return refuse_login("channel binding required, but server authenticated client "
+                                    "without channel binding");
             }
             return true;
         case kind::cleartext_password:
             if (!credentials_.password) {
-                return refuse("the server asks for a password, and there is none for this user");
+                return refuse_login(
+                    "the server asks for a password, and there is none for this user"
+                );
             }
             wire::write_password(output_, *credentials_.password);
             return send(output_);
         case kind::md5_password: {
             if (!credentials_.password || request->data.size() != 4) {
-                return refuse("the server asks for an md5 password, and there is none for this user"
+                return refuse_login(
+                    "the server asks for an md5 password, and there is none for this user"
                 );
             }
             std::array<std::uint8_t, 4> salt{};
@@ -713,7 +730,7 @@ bool server_connection::on_authentication(std::string_view body) {
             const auto verifier = wire::make_md5_verifier(*credentials_.password, target_->user);
             const auto answer = verifier ? wire::make_md5_response(*verifier, salt) : verifier;
             if (!answer) {
-                return refuse("md5 is not available");
+                return refuse_login("md5 is not available");
             }
             wire::write_password(output_, *answer);
             return send(output_);
@@ -724,11 +741,12 @@ bool server_connection::on_authentication(std::string_view body) {
             return on_sasl_challenge(request->data);
         case kind::sasl_final:
             if (!scram_ || !scram_->on_server_final(request->data)) {
-                return refuse("the server could not prove that it knows the password (SCRAM)");
+                return refuse_login("the server could not prove that it knows the password (SCRAM)"
+                );
             }
             return true;
     }
-    return refuse(
+    return refuse_login(
         "the server asks for an authentication method that is not supported (" +
         std::to_string(static_cast<std::uint32_t>(request->kind)) + ")"
     );
@@ -736,24 +754,45 @@ bool server_connection::on_authentication(std::string_view body) {
 
 bool server_connection::on_sasl(std::string_view mechanisms) {
     wire::byte_reader in{mechanisms};
-    bool offered = false;
+    bool has_plain = false;
+    bool has_plus = false;
     for (auto name = in.cstring(); !in.failed() && !name.empty(); name = in.cstring()) {
-        offered = offered || name == "SCRAM-SHA-256";
+        has_plain = has_plain || name == wire::scram_mechanism;
+        has_plus = has_plus || name == wire::scram_plus_mechanism;
+    }
+    const tls_engine* const tls = socket.tls();
+    if (has_plus && tls == nullptr) {
+        // Somebody has taken the TLS away: the server believes that it is there.
+        return refuse_login(
+            "server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection"
+        );
+    }
+    wire::scram_channel channel;
+    if (tls != nullptr && target_->connection->binding != catalog::channel_binding::disable) {
+        channel.end_point = tls->server_end_point();
+    }
+    channel.is_bound = has_plus && !channel.end_point.empty();
+    if (requires_binding() && !channel.is_bound) {
+        if (tls == nullptr) {
+            return refuse_login("channel binding required, but SSL not in use");
+        }
+        return refuse_login(
+            has_plus ? "channel binding is required, and the signature of the server's certificate "
+                       "has no hash to bind to"
+                     : "channel binding is required, but server did not offer an authentication "
+                       "method that supports channel binding"
+        );
+    }
+    if (!channel.is_bound && !has_plain) {
+        return refuse_login("none of the server's SASL authentication mechanisms are supported");
     }
     auto nonce = wire::make_scram_nonce();
-    if (!offered || !nonce || (!credentials_.password && !credentials_.keys)) {
-        give_up(
-            {.unreachable = false,
-             .sqlstate = std::string{wire::sqlstate::invalid_authorization},
-             .message = offered
-                            ? "the server asks for a password, and there is none for this user"
-                            : "none of the server's SASL authentication mechanisms are supported",
-             .detail = {}}
-        );
-        return false;
+    if (!nonce || (!credentials_.password && !credentials_.keys)) {
+        return refuse_login("the server asks for a password, and there is none for this user");
     }
-    scram_.emplace(std::move(*nonce));
-    wire::write_sasl_initial_response(output_, "SCRAM-SHA-256", scram_->first_message());
+    const auto mechanism = channel.is_bound ? wire::scram_plus_mechanism : wire::scram_mechanism;
+    scram_.emplace(std::move(*nonce), std::move(channel));
+    wire::write_sasl_initial_response(output_, mechanism, scram_->first_message());
     return send(output_);
 }
 

@@ -196,6 +196,7 @@ private:
     void become_ready();
     [[nodiscard]] catalog::target_session_attrs wanted() const noexcept;
     bool on_authentication(std::string_view body);
+    bool refuse_login(std::string message);
     bool on_sasl(std::string_view mechanisms);
     bool on_sasl_challenge(std::string_view data);
     void derive_keys(std::string salt, int iterations);
@@ -218,6 +219,10 @@ private:
 
     [[nodiscard]] const catalog::host_port& at() const noexcept {
         return target_->connection->hosts[host_index_];
+    }
+
+    [[nodiscard]] bool requires_binding() const noexcept {
+        return target_->connection->binding == catalog::channel_binding::require;
     }
 
     [[nodiscard]] std::string place() const;

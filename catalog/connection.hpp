@@ -16,6 +16,9 @@ namespace signalbox::catalog {
 /// libpq's six, with libpq's meaning.
 enum class ssl_mode { disable, allow, prefer, require, verify_ca, verify_full };
 
+/// Whether the login must be bound to the TLS connection (SCRAM-SHA-256-PLUS), with libpq's meaning.
+enum class channel_binding { disable, prefer, require };
+
 /// Which of the hosts will do, with libpq's meaning.
 enum class target_session_attrs { any, read_write, read_only, primary, standby, prefer_standby };
 
@@ -37,6 +40,7 @@ struct postgres_connection {
     std::string tls_ca;  // paths; "" = none
     std::string tls_certificate;
     std::string tls_key;  // a path, or the key itself in PEM ("-----BEGIN ...")
+    channel_binding binding = channel_binding::prefer;
     target_session_attrs target = target_session_attrs::any;
     std::optional<std::chrono::milliseconds> connect_timeout;  // absent: what the route says
     std::uint32_t protocol = wire::protocol_3_0;               // the newest to ask for

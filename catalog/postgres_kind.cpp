@@ -23,6 +23,7 @@ constexpr auto described_options = std::to_array<option_description>(
      {"SSL CERTIFICATE AUTHORITY", option_form::text},
      {"SSL CERTIFICATE", option_form::text},
      {"SSL KEY", option_form::secret},
+     {"CHANNEL BINDING", option_form::choice},
      {"TARGET SESSION ATTRS", option_form::choice},
      {"CONNECT TIMEOUT", option_form::number},
      {"MAX PROTOCOL VERSION", option_form::choice},
@@ -38,6 +39,12 @@ constexpr auto ssl_modes = std::to_array<named_choice<ssl_mode>>(
      {"require", ssl_mode::require},
      {"verify-ca", ssl_mode::verify_ca},
      {"verify-full", ssl_mode::verify_full}}
+);
+
+constexpr auto channel_bindings = std::to_array<named_choice<channel_binding>>(
+    {{"disable", channel_binding::disable},
+     {"prefer", channel_binding::prefer},
+     {"require", channel_binding::require}}
 );
 
 constexpr auto protocol_versions = std::to_array<named_choice<std::uint32_t>>(
@@ -170,6 +177,14 @@ void read_tls(const option_reader& from, postgres_connection& out) {
     out.tls_certificate = from.path("SSL CERTIFICATE");
     if (auto key = from.secret("SSL KEY")) {
         out.tls_key = key->starts_with(pem_start) ? std::move(*key) : from.resolve(*key);
+    }
+    out.binding = from.choice("CHANNEL BINDING", channel_bindings).value_or(out.binding);
+    if (out.binding == channel_binding::require && out.tls == ssl_mode::disable) {
+        from.refuse(
+            "CHANNEL BINDING",
+            "require needs TLS, and " + from.word("SSL MODE") + " is disable",
+            "Set " + from.word("SSL MODE") + " to require, verify-ca or verify-full."
+        );
     }
     if (out.tls == ssl_mode::disable) {
         return;  // so that one option switches TLS off while the files are not there

@@ -406,11 +406,18 @@ void login::begin_exchange() {
                 {reinterpret_cast<const char*>(md5_salt_.data()), md5_salt_.size()}
             );
             break;
-        default:
-            wire::write_authentication(
-                out, auth_type::sasl, std::string_view{"SCRAM-SHA-256\0\0", 15}
-            );
+        default: {
+            if (has_tls_) {
+                end_point_ = owner_.client_.tls()->server_end_point();
+            }
+            std::string mechanisms;
+            if (!end_point_.empty()) {
+                mechanisms.append(wire::scram_plus_mechanism).push_back('\0');
+            }
+            mechanisms.append(wire::scram_mechanism).append(2, '\0');
+            wire::write_authentication(out, auth_type::sasl, mechanisms);
             break;
+        }
     }
     owner_.send_to_client(out);
 }
@@ -557,12 +564,26 @@ void login::check_password_elsewhere(std::string password) {
     });
 }
 
-void login::on_sasl(std::string_view body) {
-    const auto malformed = [this](std::string_view detail) {
+/// In PostgreSQL's words.
+void login::scram_failed(const boost::system::error_code& why) {
+    if (why == wire::wire_errc::scram_downgrade) {
         refuse(
-            wire::sqlstate::protocol_violation, "malformed SCRAM message", {}, std::string{detail}
+            wire::sqlstate::invalid_authorization,
+            "SCRAM channel binding negotiation error",
+            {},
+            "The client supports SCRAM channel binding but thinks the server does not.  However, "
+            "this server does support channel binding."
         );
-    };
+    } else if (why == wire::wire_errc::scram_wrong_binding) {
+        refuse(wire::sqlstate::invalid_authorization, "SCRAM channel binding check failed");
+    } else {
+        refuse(
+            wire::sqlstate::protocol_violation, "malformed SCRAM message", {}, why.message()
+        );
+    }
+}
+
+void login::on_sasl(std::string_view body) {
     std::string out;
     if (!scram_started_) {
         const auto initial = wire::parse_sasl_initial_response(body);
@@ -570,7 +591,9 @@ void login::on_sasl(std::string_view body) {
             refuse(wire::sqlstate::protocol_violation, "invalid SASL authentication message");
             return;
         }
-        if (initial->mechanism != "SCRAM-SHA-256") {
+        const bool is_bound =
+            !end_point_.empty() && initial->mechanism == wire::scram_plus_mechanism;
+        if (!is_bound && initial->mechanism != wire::scram_mechanism) {
             refuse(
                 wire::sqlstate::protocol_violation,
                 "client selected an invalid SASL authentication mechanism"
@@ -585,11 +608,15 @@ void login::on_sasl(std::string_view body) {
             refuse(wire::sqlstate::internal_error, "cannot begin the SCRAM exchange");
             return;
         }
-        scram_.emplace(std::move(*verifier), std::move(*nonce));
+        scram_.emplace(
+            std::move(*verifier),
+            std::move(*nonce),
+            wire::scram_channel{.end_point = end_point_, .is_bound = is_bound}
+        );
         scram_started_ = true;
         const auto answer = scram_->on_client_first(initial->data);
         if (!answer) {
-            malformed(answer.error().message());
+            scram_failed(answer.error());
             return;
         }
         wire::write_authentication(out, auth_type::sasl_continue, *answer);
@@ -598,7 +625,7 @@ void login::on_sasl(std::string_view body) {
     }
     const auto answer = scram_->on_client_final(body);
     if (!answer && answer.error() != wire::wire_errc::scram_wrong_proof) {
-        malformed(answer.error().message());
+        scram_failed(answer.error());
         return;
     }
     if (!answer || !is_known_ || !scram_verifier_) {

@@ -66,6 +66,7 @@ private:
     void on_message(std::string_view body);
     void on_password(std::string_view password);
     void on_sasl(std::string_view body);
+    void scram_failed(const boost::system::error_code& why);
     void check_password_elsewhere(std::string password);
     void wrong_password(std::string_view cause);
     void authenticated();
@@ -96,6 +97,7 @@ private:
     std::optional<std::string> plain_password_;
     bool is_known_ = false;
     std::array<std::uint8_t, 4> md5_salt_{};
+    std::string end_point_;  // what SCRAM can be bound to, as offered; "" = nothing
     std::optional<wire::scram_server> scram_;
     bool scram_started_ = false;
     bool checking_ = false;

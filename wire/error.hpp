@@ -21,6 +21,8 @@ enum class wire_errc {
     bad_scram_message,      // a SCRAM message that does not follow RFC 5802
     scram_nonce_mismatch,   // the peer answered with another nonce
     scram_channel_binding,  // the peer asked for a channel binding that was not offered
+    scram_downgrade,        // the client can bind, and was told that the server cannot
+    scram_wrong_binding,    // the client's TLS connection does not end at this server
     scram_iterations,       // an iteration count outside the limits
     scram_wrong_proof,      // the client does not know the password
     scram_wrong_signature,  // the server does not know the verifier

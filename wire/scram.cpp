@@ -27,7 +27,10 @@ namespace signalbox::wire {
 namespace {
 
 constexpr std::string_view verifier_scheme = "SCRAM-SHA-256$";
-constexpr std::string_view client_gs2_header = "n,,";
+constexpr std::string_view binding_type = "tls-server-end-point";
+constexpr std::string_view unable_gs2_header = "n,,";
+constexpr std::string_view able_gs2_header = "y,,";  // and thinks that the server is not
+constexpr std::string_view bound_gs2_header = "p=tls-server-end-point,,";
 constexpr std::string_view md5_scheme = "md5";
 constexpr std::size_t md5_verifier_bytes = 35;
 constexpr std::size_t nonce_random_bytes = 18;  // SCRAM_RAW_NONCE_LEN of PostgreSQL
@@ -216,6 +219,36 @@ bool is_usable(const scram_verifier& verifier) noexcept {
     return verifier.iterations >= 1 && !verifier.salt.empty();
 }
 
+// What client-first begins with. An authorization identity would stand between the commas.
+result<std::string_view> parse_gs2_header(
+    std::string_view message, const scram_channel& channel
+) noexcept {
+    if (message.starts_with("p=")) {
+        const std::string_view type = message.substr(2, message.find(',') - 2);
+        if (!channel.is_bound || channel.end_point.empty() || type != binding_type) {
+            return wire_errc::scram_channel_binding;
+        }
+        if (!message.starts_with(bound_gs2_header)) {
+            return wire_errc::bad_scram_message;
+        }
+        return bound_gs2_header;
+    }
+    // The mechanism and the header must say the same.
+    if (channel.is_bound) {
+        return wire_errc::bad_scram_message;
+    }
+    if (message.starts_with(unable_gs2_header)) {
+        return unable_gs2_header;
+    }
+    if (!message.starts_with(able_gs2_header)) {
+        return wire_errc::bad_scram_message;
+    }
+    if (!channel.end_point.empty()) {
+        return wire_errc::scram_downgrade;
+    }
+    return able_gs2_header;
+}
+
 }  // namespace
 
 scram_key::~scram_key() {
@@ -345,22 +378,19 @@ result<scram_verifier> make_mock_verifier(std::string_view user, const scram_key
     return verifier;
 }
 
-scram_server::scram_server(scram_verifier verifier, std::string nonce)
-    : verifier_{std::move(verifier)}, nonce_{std::move(nonce)} {}
+scram_server::scram_server(scram_verifier verifier, std::string nonce, scram_channel channel)
+    : verifier_{std::move(verifier)}, nonce_{std::move(nonce)}, channel_{std::move(channel)} {}
 
 result<std::string> scram_server::on_client_first(std::string_view message) {
     if (std::exchange(step_, step::finished) != step::client_first || !is_message(message)) {
         return wire_errc::bad_scram_message;
     }
-    if (message.starts_with("p=")) {
-        return wire_errc::scram_channel_binding;
+    const auto header = parse_gs2_header(message, channel_);
+    if (!header) {
+        return header.error();
     }
-    // An authorization identity would stand between the commas.
-    if (!message.starts_with("n,,") && !message.starts_with("y,,")) {
-        return wire_errc::bad_scram_message;
-    }
-    gs2_header_ = message.substr(0, 3);
-    const std::string_view bare = message.substr(3);
+    gs2_header_ = *header;
+    const std::string_view bare = message.substr(gs2_header_.size());
     attribute_reader in{bare};
     if (!in.expect('n')) {
         return wire_errc::bad_scram_message;
@@ -402,14 +432,20 @@ result<std::string> scram_server::on_client_final(std::string_view message) {
         last = in.next();
     }
     scram_key proof;
-    const auto header = decode_base64(*binding);
-    if (!last || last->name != 'p' || !in.at_end() || !header || header->empty() ||
+    const auto bound_to = decode_base64(*binding);
+    if (!last || last->name != 'p' || !in.at_end() || !bound_to || bound_to->empty() ||
         !decode_base64_into(last->value, proof)) {
         return wire_errc::bad_scram_message;
     }
-    // Another header here than in client-first: someone in between has changed one of the two.
-    if (*header != gs2_header_) {
+    // Another header here than in client-first, or another certificate than ours: someone in between
+    // has changed one of the two.
+    if (!bound_to->starts_with(gs2_header_)) {
         return wire_errc::scram_channel_binding;
+    }
+    const std::string_view seen = std::string_view{*bound_to}.substr(gs2_header_.size());
+    if (seen != (channel_.is_bound ? std::string_view{channel_.end_point} : std::string_view{})) {
+        return channel_.is_bound ? wire_errc::scram_wrong_binding
+                                 : wire_errc::scram_channel_binding;
     }
     if (*nonce != full_nonce_) {
         return wire_errc::scram_nonce_mismatch;
@@ -436,11 +472,19 @@ result<std::string> scram_server::on_client_final(std::string_view message) {
     return server_final;
 }
 
-scram_client::scram_client(std::string nonce) : nonce_{std::move(nonce)} {}
+scram_client::scram_client(std::string nonce, scram_channel channel)
+    : nonce_{std::move(nonce)}, channel_{std::move(channel)} {}
+
+std::string_view scram_client::gs2_header() const noexcept {
+    if (channel_.is_bound) {
+        return bound_gs2_header;
+    }
+    return channel_.end_point.empty() ? unable_gs2_header : able_gs2_header;
+}
 
 // PostgreSQL takes the user from the startup packet, so the name stays empty, as libpq leaves it.
 std::string scram_client::first_message() const {
-    return std::string{client_gs2_header} + "n=,r=" + nonce_;
+    return std::string{gs2_header()} + "n=,r=" + nonce_;
 }
 
 result<scram_client::challenge> scram_client::on_server_first(std::string_view message) {
@@ -476,8 +520,12 @@ result<std::string> scram_client::final_message(const scram_keys& keys) {
     if (std::exchange(step_, step::failed) != step::final_message) {
         return wire_errc::bad_scram_message;
     }
+    std::string bound_to{gs2_header()};
+    if (channel_.is_bound) {
+        bound_to += channel_.end_point;
+    }
     std::string message = "c=";
-    append_base64(message, client_gs2_header);
+    append_base64(message, bound_to);
     message += ",r=";
     message += full_nonce_;
 

@@ -1,5 +1,5 @@
-// SCRAM-SHA-256 (RFC 5802, RFC 7677) and md5 password authentication, both ends, as step machines
-// without I/O.
+// SCRAM-SHA-256 (RFC 5802, RFC 7677), with channel binding (-PLUS) or without, and md5 password
+// authentication, both ends, as step machines without I/O.
 //
 // Source    PostgreSQL manual, "SASL Authentication"; RFC 5802 section 7 for the grammar
 // Limits    iteration counts outside 1 to max_scram_iterations are refused before any work is done;
@@ -70,18 +70,33 @@ result<std::string> make_scram_nonce();
 /// the name under a key of this process), so that an answer tells nothing. No password matches it.
 result<scram_verifier> make_mock_verifier(std::string_view user, const scram_key& process_key);
 
+inline constexpr std::string_view scram_mechanism = "SCRAM-SHA-256";
+inline constexpr std::string_view scram_plus_mechanism = "SCRAM-SHA-256-PLUS";
+
+/// The TLS connection below an exchange, as one end of it sees it. A man in the middle has two, with
+/// a certificate of his own towards the client.
+///
+/// Source    RFC 5929 section 4 (tls-server-end-point); RFC 5802 section 6
+struct scram_channel {
+    /// The hash of the server's certificate. "": no TLS, or this end does not bind.
+    std::string end_point;
+    /// The mechanism is SCRAM-SHA-256-PLUS. Needs an end_point.
+    bool is_bound = false;
+};
+
 /// The server's side of one exchange. Give it client messages in order; each answer is sent as
 /// SASL data. After an error, or out of order, everything is bad_scram_message.
 class scram_server {
 public:
-    scram_server(scram_verifier verifier, std::string nonce);
+    /// With an end_point SCRAM-SHA-256-PLUS has been offered, whatever the client has chosen.
+    scram_server(scram_verifier verifier, std::string nonce, scram_channel channel = {});
 
     /// client-first -> server-first. Errors: bad_scram_message, scram_channel_binding,
-    /// bad_verifier (no salt or iterations, or a nonce that is not printable).
+    /// scram_downgrade, bad_verifier (no salt or iterations, or a nonce that is not printable).
     result<std::string> on_client_first(std::string_view message);
     /// client-final -> server-final. Errors: bad_scram_message, scram_nonce_mismatch,
-    /// scram_channel_binding, scram_wrong_proof, crypto_failure. The time taken does not depend on
-    /// where the proof differs.
+    /// scram_channel_binding, scram_wrong_binding, scram_wrong_proof, crypto_failure. The time taken
+    /// does not depend on where the proof differs.
     result<std::string> on_client_final(std::string_view message);
 
     /// After on_client_final succeeded: the keys with which to log in to a server that has the same
@@ -93,6 +108,7 @@ private:
 
     scram_verifier verifier_;
     std::string nonce_;
+    scram_channel channel_;
     step step_ = step::client_first;  // an error ends the exchange
     std::string gs2_header_;
     std::string auth_message_;  // client-first-bare "," server-first
@@ -109,7 +125,9 @@ public:
         int iterations = 0;
     };
 
-    explicit scram_client(std::string nonce);
+    /// With an end_point that is not bound the server hears that we could bind, so that it refuses
+    /// where somebody in between has kept its offer from us.
+    explicit scram_client(std::string nonce, scram_channel channel = {});
 
     [[nodiscard]] std::string first_message() const;
     /// server-first -> what the keys must be derived from. Errors: bad_scram_message,
@@ -124,10 +142,15 @@ public:
     /// believed.
     [[nodiscard]] bool is_server_verified() const noexcept { return step_ == step::finished; }
 
+    [[nodiscard]] bool is_bound() const noexcept { return channel_.is_bound; }
+
 private:
     enum class step { server_first, final_message, server_final, finished, failed };
 
+    [[nodiscard]] std::string_view gs2_header() const noexcept;
+
     std::string nonce_;
+    scram_channel channel_;
     step step_ = step::server_first;  // an error ends the exchange
     std::string server_first_;
     std::string full_nonce_;

@@ -6,6 +6,7 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
+#include <array>
 #include <arpa/inet.h>
 #include <cstring>
 #include <stdexcept>
@@ -265,6 +266,31 @@ std::string tls_engine::peer_common_name() const {
     OPENSSL_free(utf8);
     // A NUL inside a name is an attack on C code that compares it.
     return name.find('\0') == std::string::npos ? name : std::string{};
+}
+
+std::string tls_engine::server_end_point() const {
+    const std::unique_ptr<X509, decltype(&X509_free)> peer{
+        SSL_is_server(ssl_.get()) == 1 ? nullptr : SSL_get1_peer_certificate(ssl_.get()),
+        &X509_free};
+    X509* const certificate =
+        SSL_is_server(ssl_.get()) == 1 ? SSL_get_certificate(ssl_.get()) : peer.get();
+    int hash = NID_undef;
+    if (certificate == nullptr ||
+        X509_get_signature_info(certificate, &hash, nullptr, nullptr, nullptr) != 1) {
+        ERR_clear_error();
+        return {};
+    }
+    if (hash == NID_md5 || hash == NID_sha1) {
+        hash = NID_sha256;  // the RFC's rule for hashes that are too weak
+    }
+    const EVP_MD* const digest = EVP_get_digestbynid(hash);
+    std::array<unsigned char, EVP_MAX_MD_SIZE> out{};
+    unsigned size = 0;
+    if (digest == nullptr || X509_digest(certificate, digest, out.data(), &size) != 1) {
+        ERR_clear_error();
+        return {};
+    }
+    return {reinterpret_cast<const char*>(out.data()), size};
 }
 
 }  // namespace signalbox::backend

@@ -73,6 +73,12 @@ public:
     /// The common name of the peer's verified certificate; "" without one.
     [[nodiscard]] std::string peer_common_name() const;
 
+    /// The hash of the server's certificate, ours or the peer's, that SCRAM is bound to. "" where
+    /// there is none to be had: its signature's algorithm has no hash of its own (Ed25519).
+    ///
+    /// Source    RFC 5929 section 4.1 (tls-server-end-point)
+    [[nodiscard]] std::string server_end_point() const;
+
     [[nodiscard]] const char* version() const noexcept { return SSL_get_version(ssl_.get()); }
 
 private:

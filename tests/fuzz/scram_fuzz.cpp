@@ -1,6 +1,6 @@
 // libFuzzer target: everything that a peer or a stored verifier can hand to wire/scram.
 //
-// Layout    first byte modulo 4: which target; the rest: its input. Targets that take two messages
+// Layout    first byte modulo 8: which target; the rest: its input. Targets that take two messages
 // split the input at
 //           the first line feed, which no message of a real peer holds.
 // Corpus    tests/fuzz/corpus/scram; the server's and the client's nonces are fixed, so that whole
@@ -39,6 +39,10 @@ const scram_verifier& fixed_verifier() {
     return verifier;
 }
 
+// A hash that the server's certificate may have.
+const scram_channel bound{.end_point = "0123456789abcdef0123456789abcdef", .is_bound = true};
+const scram_channel able{.end_point = bound.end_point, .is_bound = false};
+
 std::pair<std::string_view, std::string_view> split(std::string_view input) {
     const std::size_t at = input.find('\n');
     if (at == std::string_view::npos) {
@@ -47,12 +51,19 @@ std::pair<std::string_view, std::string_view> split(std::string_view input) {
     return {input.substr(0, at), input.substr(at + 1)};
 }
 
-void server_side(std::string_view input) {
+void server_side(std::string_view input, const scram_channel& channel) {
     const auto [first, last] = split(input);
-    scram_server server{fixed_verifier(), std::string{server_nonce}};
+    scram_server server{fixed_verifier(), std::string{server_nonce}, channel};
     const auto server_first = server.on_client_first(first);
     if (server_first) {
-        require(first.starts_with("n,,") || first.starts_with("y,,"));
+        if (channel.is_bound) {
+            require(first.starts_with("p=tls-server-end-point,,"));
+        } else {
+            // Who could bind has to, where it was offered.
+            require(
+                first.starts_with("n,,") || (first.starts_with("y,,") && channel.end_point.empty())
+            );
+        }
         require(server_first->starts_with("r=") && server_first->ends_with(",s=c2FsdA==,i=1"));
     }
     const auto server_final = server.on_client_final(last);
@@ -60,12 +71,17 @@ void server_side(std::string_view input) {
     // Who has the proof has the key.
     const bool has_key = server.keys().client_key == fixed_keys().client_key;
     require(server_final.has_value() == has_key);
+    if (server_final && channel.is_bound) {
+        std::string seen = "c=";
+        append_base64(seen, "p=tls-server-end-point,," + channel.end_point);
+        require(last.starts_with(seen + ","));
+    }
     require(server.on_client_final(last).error() == wire_errc::bad_scram_message);
 }
 
-void client_side(std::string_view input) {
+void client_side(std::string_view input, const scram_channel& channel) {
     const auto [first, last] = split(input);
-    scram_client client{std::string{client_nonce}};
+    scram_client client{std::string{client_nonce}, channel};
     const auto challenge = client.on_server_first(first);
     if (challenge) {
         require(!challenge->salt.empty());
@@ -119,15 +135,27 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         return 0;
     }
     const std::string_view input{reinterpret_cast<const char*>(data + 1), size - 1};
-    switch (data[0] % 4) {
+    switch (data[0] % 8) {
         case 0:
-            server_side(input);
+            server_side(input, {});
             break;
         case 1:
-            client_side(input);
+            client_side(input, {});
             break;
         case 2:
             stored_verifier(input);
+            break;
+        case 4:
+            server_side(input, bound);
+            break;
+        case 5:
+            client_side(input, bound);
+            break;
+        case 6:
+            server_side(input, able);
+            break;
+        case 7:
+            client_side(input, able);
             break;
         default:
             text_forms(input);

@@ -18,10 +18,11 @@ namespace signalbox::tests {
 
 class self_signed {
 public:
-    /// For the host `name`.
-    explicit self_signed(const std::string& name) {
+    /// For the host `name`. `hash` of the signature; null for a key of Ed25519, which has none.
+    explicit self_signed(const std::string& name, const EVP_MD* hash = EVP_sha256()) {
         const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> pair{
-            EVP_EC_gen("P-256"), &EVP_PKEY_free};
+            hash == nullptr ? EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519") : EVP_EC_gen("P-256"),
+            &EVP_PKEY_free};
         const std::unique_ptr<X509, decltype(&X509_free)> made{X509_new(), &X509_free};
         X509_set_version(made.get(), 2);
         ASN1_INTEGER_set(X509_get_serialNumber(made.get()), 1);
@@ -43,7 +44,7 @@ public:
             X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, ("DNS:" + name).c_str()),
             &X509_EXTENSION_free};
         X509_add_ext(made.get(), hosts.get(), -1);
-        if (X509_sign(made.get(), pair.get(), EVP_sha256()) == 0) {
+        if (X509_sign(made.get(), pair.get(), hash) == 0) {
             throw std::runtime_error("no certificate");
         }
         write(certificate(), [&](FILE* f) { return PEM_write_X509(f, made.get()); });

@@ -270,6 +270,7 @@ class ScramServer:
         self.mechanisms = mechanisms
         self.edit_first, self.edit_final = edit_first, edit_final
         self.chosen = []
+        self.bindings = []  # what each exchange was bound to: the header, and a certificate's hash
         self.proofs = []  # whether each proof was right
 
     def authenticate(self, session):
@@ -291,6 +292,7 @@ class ScramServer:
         kind, body = session.read_message()
         assert kind == b"p", kind
         without_proof, _, proof = body.decode().rpartition(",p=")
+        self.bindings.append(base64.b64decode(without_proof.split(",")[0][2:]))
         salted = hashlib.pbkdf2_hmac(
             "sha256", self.password.encode(), self.salt, max(1, self.iterations)
         )

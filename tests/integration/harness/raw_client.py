@@ -51,15 +51,19 @@ def tls_context(ca=None, client=None, minimum=None, maximum=None):
 
 
 class Scram:
-    """The client's half of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding."""
+    """The client's half of SCRAM-SHA-256 (RFC 5802, RFC 7677).
 
-    def __init__(self, password, nonce=None):
+    `header` says what the client makes of channel binding, `bound_to` is the certificate's hash.
+    """
+
+    def __init__(self, password, nonce=None, header="n,,", bound_to=b""):
+        self.header, self.bound_to = header, bound_to
         self.password = password.encode()
         self.nonce = nonce or base64.b64encode(os.urandom(18)).decode()
         self.bare = f"n=,r={self.nonce}"
 
     def first(self):
-        return f"n,,{self.bare}".encode()
+        return f"{self.header}{self.bare}".encode()
 
     def final(self, server_first):
         fields = dict(part.split("=", 1) for part in server_first.decode().split(","))
@@ -67,7 +71,8 @@ class Scram:
         salt, rounds = base64.b64decode(fields["s"]), int(fields["i"])
         salted = hashlib.pbkdf2_hmac("sha256", self.password, salt, rounds)
         client_key = hmac.digest(salted, b"Client Key", "sha256")
-        without_proof = f"c=biws,r={fields['r']}"
+        binding = base64.b64encode(self.header.encode() + self.bound_to).decode()
+        without_proof = f"c={binding},r={fields['r']}"
         signed = f"{self.bare},{server_first.decode()},{without_proof}".encode()
         signature = hmac.digest(hashlib.sha256(client_key).digest(), signed, "sha256")
         proof = bytes(a ^ b for a, b in zip(client_key, signature))

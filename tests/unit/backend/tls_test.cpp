@@ -189,6 +189,59 @@ TEST_CASE("a client's certificate gives its common name", "[backend][tls]") {
     }
 }
 
+TEST_CASE("both ends hash the server's certificate alike", "[backend][tls]") {
+    struct row {
+        const EVP_MD* signature;
+        const EVP_MD* hash;
+    };
+
+    // RFC 5929: the signature's own hash, but SHA-256 for those that are too weak.
+    const auto expected = GENERATE(
+        row{EVP_sha1(), EVP_sha256()},
+        row{EVP_sha256(), EVP_sha256()},
+        row{EVP_sha384(), EVP_sha384()},
+        row{EVP_sha512(), EVP_sha512()},
+        row{nullptr, nullptr}
+    );
+    const self_signed pair{"db.test", expected.signature};
+    tls_server_settings settings;
+    settings.certificate = pair.certificate();
+    settings.key = pair.key();
+    const auto server = make_tls_server_context(settings);
+    const self_signed joe{"joe"};  // the client's own certificate is not the one
+    const auto client =
+        make_tls_client_context({.ca = {}, .certificate = joe.certificate(), .key = joe.key()});
+    both_ends ends{*client, *server, "", false};
+    ends.shake(100'000);
+    REQUIRE(ends.client_state == state::ready);
+    REQUIRE(ends.server_state == state::ready);
+
+    std::string hash;
+    if (expected.hash != nullptr) {
+        const std::unique_ptr<FILE, decltype(&std::fclose)> file{
+            std::fopen(pair.certificate().c_str(), "r"), &std::fclose};
+        const std::unique_ptr<X509, decltype(&X509_free)> made{
+            PEM_read_X509(file.get(), nullptr, nullptr, nullptr), &X509_free};
+        unsigned char* der = nullptr;
+        const int size = i2d_X509(made.get(), &der);
+        REQUIRE(size > 0);
+        hash.resize(static_cast<std::size_t>(EVP_MD_get_size(expected.hash)));
+        REQUIRE(
+            EVP_Digest(
+                der,
+                static_cast<std::size_t>(size),
+                reinterpret_cast<unsigned char*>(hash.data()),
+                nullptr,
+                expected.hash,
+                nullptr
+            ) == 1
+        );
+        OPENSSL_free(der);
+    }
+    CHECK(ends.server.server_end_point() == hash);
+    CHECK(ends.client.server_end_point() == hash);
+}
+
 TEST_CASE("files that cannot be used are refused with a reason", "[backend][tls]") {
     const self_signed other{"other"};
     CHECK_THROWS_AS(

@@ -64,6 +64,7 @@ constexpr std::string_view options[] = {
     "SSL CERTIFICATE",
     "SSL CERTIFICATE AUTHORITY",
     "SSL KEY",
+    "CHANNEL BINDING",
     "TARGET SESSION ATTRS",
     "CONNECT TIMEOUT",
     "MAX PROTOCOL VERSION",

@@ -37,6 +37,19 @@ constexpr auto rfc_client_final =
     "p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="sv;
 constexpr auto rfc_server_final = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="sv;
 
+// The same exchange bound to the bytes 0 to 31 as the hash of a certificate, without a user's name.
+// No RFC has one with SHA-256: computed with Python's hmac and hashlib, by which RFC 7677's comes out.
+constexpr auto bound_client_first = "p=tls-server-end-point,,n=,r=rOprNGfwEbeRWgbNEkqO"sv;
+constexpr auto bound_client_final =
+    "c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=,"
+    "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+    "p=Q8h71kjaoMzNI7dPksDrhRE/5mTUObF0fUHVIgBOWQg="sv;
+constexpr auto bound_server_final = "v=ykwoqH8mLqO5AQCeuwwf6lsj9f8zyJZT/CcvAbN4Ssc="sv;
+// A client that could bind and was not offered to.
+constexpr auto able_client_final =
+    "c=eSws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+    "p=VpuC5DGQa5ro9tXE9MnKs69NH1nxnuregZZcclqIGfM="sv;
+
 // Made by PostgreSQL 15: CREATE ROLE u1 PASSWORD 'pencil'.
 constexpr auto pencil_verifier =
     "SCRAM-SHA-256$4096:iqLkGvjTRPJkSB1fLSwhBQ==$saadCauZAl+MZ/xwBA5D2PeoVJZjOO5aH5tVgEDwqf8=:"
@@ -77,8 +90,24 @@ scram_verifier rfc_verifier() {
     return make_scram_verifier(keys, raw(rfc_salt), 4096).value();
 }
 
-scram_server rfc_server() {
-    return {rfc_verifier(), std::string{rfc_server_nonce}};
+scram_server rfc_server(scram_channel channel = {}) {
+    return {rfc_verifier(), std::string{rfc_server_nonce}, std::move(channel)};
+}
+
+std::string end_point() {
+    std::string out(32, '\0');
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        out[i] = static_cast<char>(i);
+    }
+    return out;
+}
+
+scram_channel bound() {
+    return {.end_point = end_point(), .is_bound = true};
+}
+
+scram_channel able() {
+    return {.end_point = end_point(), .is_bound = false};
 }
 
 // A server that waits for client-final.
@@ -334,6 +363,168 @@ TEST_CASE("client-final: the channel binding must be the header of client-first"
         answer.error() ==
         (accepted ? wire_errc::scram_wrong_proof : wire_errc::scram_channel_binding)
     );
+}
+
+TEST_CASE("an exchange that is bound to the TLS connection", "[wire][scram]") {
+    scram_server server = rfc_server(bound());
+    scram_client client{std::string{rfc_client_nonce}, bound()};
+    CHECK(client.is_bound());
+    CHECK(client.first_message() == bound_client_first);
+    const std::string server_first = server.on_client_first(exact_buffer{bound_client_first}).value();
+    CHECK(server_first == rfc_server_first);
+    const auto challenge = client.on_server_first(server_first).value();
+    const auto keys = derive_scram_keys("pencil", challenge.salt, challenge.iterations).value();
+    CHECK(client.final_message(keys).value() == bound_client_final);
+    CHECK(server.on_client_final(exact_buffer{bound_client_final}).value() == bound_server_final);
+    CHECK(client.on_server_final(bound_server_final).has_value());
+    CHECK(client.is_server_verified());
+
+    SECTION("its keys log in elsewhere, where nothing is bound, and the other way round") {
+        CHECK(server.keys().client_key == keys.client_key);
+        CHECK(server.keys().server_key == keys.server_key);
+        CHECK_FALSE(exchange(rfc_verifier(), server.keys(), "abc", "def").server);
+        const outcome unbound = exchange(rfc_verifier(), keys, "abc", "def");
+        scram_server other = rfc_server(bound());
+        scram_client onward{"ghi", bound()};
+        REQUIRE(
+            onward.on_server_first(other.on_client_first(onward.first_message()).value()).has_value()
+        );
+        const auto proof = onward.final_message(unbound.server_keys).value();
+        CHECK(onward.on_server_final(other.on_client_final(proof).value()).has_value());
+    }
+}
+
+TEST_CASE("a client says whether it could bind", "[wire][scram]") {
+    CHECK(scram_client{"abc"}.first_message() == "n,,n=,r=abc");
+    const scram_client unbound{"abc", able()};
+    CHECK(unbound.first_message() == "y,,n=,r=abc");
+    CHECK_FALSE(unbound.is_bound());
+
+    scram_client client{std::string{rfc_client_nonce}, able()};
+    REQUIRE(client.on_server_first(rfc_server_first).has_value());
+    CHECK(client.final_message(keys_of("pencil", rfc_verifier())).value() == able_client_final);
+}
+
+TEST_CASE("client-first: what it says of the channel must fit what was offered", "[wire][scram]") {
+    const auto [message, plain, offered, chosen] =
+        GENERATE(table<std::string_view, wire_errc, wire_errc, wire_errc>({
+            {"n,,n=,r=abc", {}, {}, wire_errc::bad_scram_message},
+            {"y,,n=,r=abc", {}, wire_errc::scram_downgrade, wire_errc::bad_scram_message},
+            {"p=tls-server-end-point,,n=,r=abc",
+             wire_errc::scram_channel_binding,
+             wire_errc::scram_channel_binding,
+             {}},
+            {"p=tls-unique,,n=,r=abc",
+             wire_errc::scram_channel_binding,
+             wire_errc::scram_channel_binding,
+             wire_errc::scram_channel_binding},
+            {"p=tls-server-end-points,,n=,r=abc",
+             wire_errc::scram_channel_binding,
+             wire_errc::scram_channel_binding,
+             wire_errc::scram_channel_binding},
+            {"p=,,n=,r=abc",
+             wire_errc::scram_channel_binding,
+             wire_errc::scram_channel_binding,
+             wire_errc::scram_channel_binding},
+            {"p=tls-server-end-point,a=x,n=,r=abc",
+             wire_errc::scram_channel_binding,
+             wire_errc::scram_channel_binding,
+             wire_errc::bad_scram_message},
+            {"p=tls-server-end-point",
+             wire_errc::scram_channel_binding,
+             wire_errc::scram_channel_binding,
+             wire_errc::bad_scram_message},
+        }));
+    CAPTURE(message);
+    const auto error_of = [&, text = message](const scram_channel& channel) {
+        const auto answer = rfc_server(channel).on_client_first(exact_buffer{text});
+        return answer ? wire_errc{} : static_cast<wire_errc>(answer.error().value());
+    };
+    CHECK(error_of({}) == plain);
+    CHECK(error_of(able()) == offered);
+    CHECK(error_of(bound()) == chosen);
+    // Nothing to bind to: never a binding to nothing.
+    CHECK(error_of({.end_point = {}, .is_bound = true}) != wire_errc{});
+}
+
+TEST_CASE("client-final: bound to another certificate, or to none", "[wire][scram]") {
+    const std::string header = "p=tls-server-end-point,,";
+    const std::string hash = end_point();
+    std::string other = hash;
+    other.back() = static_cast<char>(other.back() ^ 1);
+    const std::vector<std::pair<std::string, wire_errc>> cases = {
+        {header + other, wire_errc::scram_wrong_binding},
+        {header, wire_errc::scram_wrong_binding},
+        {header + hash.substr(0, 31), wire_errc::scram_wrong_binding},
+        {header + hash + "x", wire_errc::scram_wrong_binding},
+        {header + hash + hash, wire_errc::scram_wrong_binding},
+        {"n,,", wire_errc::scram_channel_binding},
+        {"y,,", wire_errc::scram_channel_binding},
+        {"n,," + hash, wire_errc::scram_channel_binding},
+        {hash, wire_errc::scram_channel_binding},
+        {header.substr(0, 23), wire_errc::scram_channel_binding},
+    };
+    const std::size_t binding_end = bound_client_final.find(",r=");
+    for (const auto& [binding, expected] : cases) {
+        std::string message = "c=";
+        append_base64(message, binding);
+        message += bound_client_final.substr(binding_end);
+        CAPTURE(message);
+        scram_server server = rfc_server(bound());
+        REQUIRE(server.on_client_first(bound_client_first).has_value());
+        CHECK(server.on_client_final(exact_buffer{message}).error() == expected);
+        CHECK(server.keys().client_key == scram_key{});
+    }
+    // A hash where nothing is bound.
+    std::string message = "c=";
+    append_base64(message, "n,," + hash);
+    message += rfc_client_final.substr(rfc_client_final.find(",r="));
+    CHECK(client_final_error(message) == wire_errc::scram_channel_binding);
+}
+
+TEST_CASE("a man in the middle does not get through", "[wire][scram]") {
+    const scram_keys keys = keys_of("pencil", rfc_verifier());
+    SECTION("with a certificate of his own") {
+        scram_server server = rfc_server(bound());
+        scram_client client{
+            std::string{rfc_client_nonce},
+            {.end_point = std::string(32, 'm'), .is_bound = true}};
+        REQUIRE(
+            client.on_server_first(server.on_client_first(client.first_message()).value()).has_value()
+        );
+        const std::string final = client.final_message(keys).value();
+        CHECK(server.on_client_final(final).error() == wire_errc::scram_wrong_binding);
+    }
+    SECTION("who writes the right hash into the client's message") {
+        scram_server server = rfc_server(bound());
+        scram_client client{
+            std::string{rfc_client_nonce},
+            {.end_point = std::string(32, 'm'), .is_bound = true}};
+        REQUIRE(
+            client.on_server_first(server.on_client_first(client.first_message()).value()).has_value()
+        );
+        const std::string final = client.final_message(keys).value();
+        const std::string forged = std::string{bound_client_final.substr(
+                                       0, bound_client_final.find(",r=")
+                                   )} +
+                                   final.substr(final.find(",r="));
+        CHECK(server.on_client_final(forged).error() == wire_errc::scram_wrong_proof);
+    }
+    SECTION("who keeps the offer from the client") {
+        scram_server server = rfc_server(able());
+        const scram_client client{std::string{rfc_client_nonce}, able()};
+        CHECK(
+            server.on_client_first(client.first_message()).error() == wire_errc::scram_downgrade
+        );
+    }
+    SECTION("and writes that it could not bind") {
+        scram_server server = rfc_server(able());
+        scram_client client{std::string{rfc_client_nonce}, able()};
+        const auto server_first = server.on_client_first("n,,n=,r=rOprNGfwEbeRWgbNEkqO");
+        REQUIRE(client.on_server_first(server_first.value()).has_value());
+        const std::string final = client.final_message(keys).value();
+        CHECK(server.on_client_final(final).error() == wire_errc::scram_channel_binding);
+    }
 }
 
 TEST_CASE("client-final: refused", "[wire][scram]") {
