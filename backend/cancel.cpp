@@ -20,6 +20,9 @@ cancel_call::cancel_call(
               ? victim.target().tls_context
               : nullptr
       ),
+      is_direct_(
+          victim.target().connection->negotiation == catalog::ssl_negotiation::direct
+      ),
       host_(victim.host()),
       finished_(std::move(finished)) {}
 
@@ -42,6 +45,22 @@ void cancel_call::start() {
         },
         this
     );
+}
+
+void cancel_call::begin_handshake() {
+    socket_.start_tls(*tls_context_, false, host_, false);
+    phase_ = phase::tls_handshake;
+    continue_handshake();
+}
+
+void cancel_call::continue_handshake() {
+    std::string_view early;
+    const auto status = socket_.handshake(io_.scratch, early);
+    if (status == io_status::ok) {
+        send_request();
+    } else if (status != io_status::again) {
+        finish();
+    }
 }
 
 void cancel_call::send_request() {
@@ -68,6 +87,10 @@ void cancel_call::on_events(std::uint32_t events) {
                 send_request();
                 return;
             }
+            if (is_direct_) {
+                begin_handshake();
+                return;
+            }
             std::string request;
             wire::write_ssl_request(request);
             phase_ = phase::asking_for_tls;
@@ -82,20 +105,12 @@ void cancel_call::on_events(std::uint32_t events) {
                 finish();
                 return;
             }
-            socket_.start_tls(*tls_context_, false, host_, false);
-            phase_ = phase::tls_handshake;
-            [[fallthrough]];
-        }
-        case phase::tls_handshake: {
-            std::string_view early;
-            const auto status = socket_.handshake(io_.scratch, early);
-            if (status == io_status::ok) {
-                send_request();
-            } else if (status != io_status::again) {
-                finish();
-            }
+            begin_handshake();
             return;
         }
+        case phase::tls_handshake:
+            continue_handshake();
+            return;
         case phase::waiting: {
             if ((events & EPOLLOUT) != 0 && !socket_.flush()) {
                 finish();

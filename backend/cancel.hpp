@@ -31,6 +31,8 @@ public:
 private:
     enum class phase { connecting, asking_for_tls, tls_handshake, waiting, done };
 
+    void begin_handshake();
+    void continue_handshake();
     void send_request();
     void finish();
 
@@ -38,6 +40,7 @@ private:
     socket_address address_;
     wire::backend_key_data key_;
     std::shared_ptr<SSL_CTX> tls_context_;  // null: plain
+    bool is_direct_;
     std::string host_;
     std::function<void(cancel_call&)> finished_;
     stream socket_;

@@ -359,6 +359,10 @@ void server_connection::on_connect_finished() {
     }
     socket.set_writing(false);
     if (choice_ == tls_choice::tls && addresses_[address_index_].family() != AF_UNIX) {
+        if (target_->connection->negotiation == catalog::ssl_negotiation::direct) {
+            begin_handshake();
+            return;
+        }
         output_.clear();
         wire::write_ssl_request(output_);
         phase_ = phase::asking_for_tls;
@@ -386,19 +390,7 @@ void server_connection::on_tls_answer() {
         return;
     }
     if (answer == 'S') {
-        try {
-            socket.start_tls(
-                *target_->tls_context,
-                false,
-                host(),
-                target_->connection->tls == catalog::ssl_mode::verify_full
-            );
-        } catch (const std::exception& e) {
-            give_up({.unreachable = false, .sqlstate = {}, .message = e.what(), .detail = {}});
-            return;
-        }
-        phase_ = phase::tls_handshake;
-        continue_handshake();
+        begin_handshake();
         return;
     }
     if (answer == 'N' && !requires_tls(target_->connection->tls)) {
@@ -418,12 +410,39 @@ void server_connection::on_tls_answer() {
     attempt_failed(unreachable("received invalid response to SSL negotiation"));
 }
 
+void server_connection::begin_handshake() {
+    try {
+        socket.start_tls(
+            *target_->tls_context,
+            false,
+            host(),
+            target_->connection->tls == catalog::ssl_mode::verify_full
+        );
+    } catch (const std::exception& e) {
+        give_up({.unreachable = false, .sqlstate = {}, .message = e.what(), .detail = {}});
+        return;
+    }
+    phase_ = phase::tls_handshake;
+    continue_handshake();
+}
+
 void server_connection::continue_handshake() {
     std::string_view early;
     switch (socket.handshake(io_->scratch, early)) {
         case io_status::again:
             return;
         case io_status::ok:
+            if (target_->connection->negotiation == catalog::ssl_negotiation::direct &&
+                !socket.tls()->has_alpn()) {
+                give_up(
+                    {.unreachable = false,
+                     .sqlstate = std::string{wire::sqlstate::connection_failure},
+                     .message = "direct SSL connection was established without ALPN protocol "
+                                "negotiation extension",
+                     .detail = {}}
+                );
+                return;
+            }
             begin_session();
             if (!early.empty() && phase_ == phase::authenticating) {
                 on_login_bytes(early);

@@ -1,7 +1,8 @@
 // One socket to a PostgreSQL server: connecting, TLS, login; afterwards a stream that somebody
 // uses.
 //
-//   resolving -> connecting -> asking_for_tls -> tls_handshake -> authenticating
+//   resolving -> connecting -> asking_for_tls (not with direct TLS) -> tls_handshake ->
+//   authenticating
 //                                      -> checking_session (only where one question is open) ->
 //                                      ready
 //        any of these -> the next address, or host -> failed (told once)
@@ -186,6 +187,7 @@ private:
     void on_connect_finished();
     void begin_session();
     void on_tls_answer();
+    void begin_handshake();
     void continue_handshake();
     void read_login();
     void on_login_bytes(std::string_view bytes);

@@ -16,6 +16,9 @@ namespace signalbox::catalog {
 /// libpq's six, with libpq's meaning.
 enum class ssl_mode { disable, allow, prefer, require, verify_ca, verify_full };
 
+/// How TLS begins, with libpq's meaning: asked for in plain text, or with the first byte.
+enum class ssl_negotiation { postgres, direct };
+
 /// Whether the login must be bound to the TLS connection (SCRAM-SHA-256-PLUS), with libpq's meaning.
 enum class channel_binding { disable, prefer, require };
 
@@ -40,6 +43,7 @@ struct postgres_connection {
     std::string tls_ca;  // paths; "" = none
     std::string tls_certificate;
     std::string tls_key;  // a path, or the key itself in PEM ("-----BEGIN ...")
+    ssl_negotiation negotiation = ssl_negotiation::postgres;
     channel_binding binding = channel_binding::prefer;
     target_session_attrs target = target_session_attrs::any;
     std::optional<std::chrono::milliseconds> connect_timeout;  // absent: what the route says

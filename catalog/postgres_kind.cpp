@@ -23,6 +23,7 @@ constexpr auto described_options = std::to_array<option_description>(
      {"SSL CERTIFICATE AUTHORITY", option_form::text},
      {"SSL CERTIFICATE", option_form::text},
      {"SSL KEY", option_form::secret},
+     {"SSL NEGOTIATION", option_form::choice},
      {"CHANNEL BINDING", option_form::choice},
      {"TARGET SESSION ATTRS", option_form::choice},
      {"CONNECT TIMEOUT", option_form::number},
@@ -39,6 +40,10 @@ constexpr auto ssl_modes = std::to_array<named_choice<ssl_mode>>(
      {"require", ssl_mode::require},
      {"verify-ca", ssl_mode::verify_ca},
      {"verify-full", ssl_mode::verify_full}}
+);
+
+constexpr auto ssl_negotiations = std::to_array<named_choice<ssl_negotiation>>(
+    {{"postgres", ssl_negotiation::postgres}, {"direct", ssl_negotiation::direct}}
 );
 
 constexpr auto channel_bindings = std::to_array<named_choice<channel_binding>>(
@@ -177,6 +182,16 @@ void read_tls(const option_reader& from, postgres_connection& out) {
     out.tls_certificate = from.path("SSL CERTIFICATE");
     if (auto key = from.secret("SSL KEY")) {
         out.tls_key = key->starts_with(pem_start) ? std::move(*key) : from.resolve(*key);
+    }
+    out.negotiation = from.choice("SSL NEGOTIATION", ssl_negotiations).value_or(out.negotiation);
+    if (out.negotiation == ssl_negotiation::direct &&
+        (out.tls == ssl_mode::disable || out.tls == ssl_mode::allow || out.tls == ssl_mode::prefer
+        )) {
+        from.refuse(
+            "SSL NEGOTIATION",
+            "direct goes without a way back to plain text",
+            "Set " + from.word("SSL MODE") + " to require, verify-ca or verify-full."
+        );
     }
     out.binding = from.choice("CHANNEL BINDING", channel_bindings).value_or(out.binding);
     if (out.binding == channel_binding::require && out.tls == ssl_mode::disable) {

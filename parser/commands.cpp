@@ -15,7 +15,7 @@ namespace {
 
 /// Of all types. One word more than an option's name is an option or begins none, so that a name is
 /// read without looking back.
-constexpr std::array<std::string_view, 22> option_names{
+constexpr std::array<std::string_view, 23> option_names{
     "HOST",
     "PORT",
     "DATABASE",
@@ -25,6 +25,7 @@ constexpr std::array<std::string_view, 22> option_names{
     "SSL CERTIFICATE",
     "SSL CERTIFICATE AUTHORITY",
     "SSL KEY",
+    "SSL NEGOTIATION",
     "CHANNEL BINDING",
     "TARGET SESSION ATTRS",
     "CONNECT TIMEOUT",

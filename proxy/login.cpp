@@ -54,6 +54,10 @@ void login::refuse(
 
 void login::on_startup_bytes(std::string_view bytes) {
     input_.append(bytes);
+    if (!has_tls_ && !ssl_asked_ && !gss_asked_ && input_.starts_with(backend::tls_handshake_record)) {
+        on_direct_tls();
+        return;
+    }
     const auto size = wire::startup_packet_size(input_);
     if (!size) {
         log::info(
@@ -89,7 +93,8 @@ void login::on_startup_bytes(std::string_view bytes) {
         on_ssl_request(!input_.empty());
         return;
     }
-    if (std::holds_alternative<wire::gssenc_request>(*packet) && !gss_asked_ && !has_tls_) {
+    if (std::holds_alternative<wire::gssenc_request>(*packet) && !gss_asked_ &&
+        (!has_tls_ || is_direct_)) {
         gss_asked_ = true;
         if (!input_.empty()) {
             refuse(
@@ -123,6 +128,28 @@ void login::on_startup_bytes(std::string_view bytes) {
     );
 }
 
+/// TLS without asking, as PostgreSQL 17's sslnegotiation=direct has it. Who is refused is told
+/// nothing, since nothing says yet that it would understand us.
+void login::on_direct_tls() {
+    if (is_local_ || runtime_->client_tls() == nullptr) {
+        log::info(
+            "login refused",
+            {{"session", owner_.id()},
+             {"address", address_},
+             {"cause", "direct TLS, which is not to be had here"}}
+        );
+        owner_.begin_closing();
+        return;
+    }
+    const std::string hello = std::exchange(input_, {});
+    is_direct_ = true;
+    owner_.client_.start_tls(*runtime_->client_tls(), true, "", false);
+    owner_.phase_ = session::phase::tls_handshake;
+    std::string_view early;
+    const auto status = owner_.client_.handshake(hello, home_.io().scratch, early);
+    owner_.on_handshake(status, early);
+}
+
 void login::on_ssl_request(bool more_follows) {
     ssl_asked_ = true;
     if (more_follows) {
@@ -135,7 +162,7 @@ void login::on_ssl_request(bool more_follows) {
         );
         return;
     }
-    if (is_local_ || runtime_->client_tls() == nullptr) {
+    if (is_local_ || is_direct_ || runtime_->client_tls() == nullptr) {
         owner_.send_to_client("N");
         return;
     }
@@ -145,8 +172,19 @@ void login::on_ssl_request(bool more_follows) {
     }
 }
 
-void login::on_tls_ready() {
+bool login::on_tls_ready() {
     has_tls_ = true;
+    if (is_direct_ && !owner_.client_.tls()->has_alpn()) {
+        log::info(
+            "login refused",
+            {{"session", owner_.id()},
+             {"address", address_},
+             {"cause", "direct TLS without ALPN protocol negotiation extension"}}
+        );
+        owner_.begin_closing();
+        return false;
+    }
+    return true;
 }
 
 void login::on_startup_message(const wire::startup_message& msg) {

@@ -36,7 +36,8 @@ public:
     void on_startup_bytes(std::string_view bytes);
     /// Messages of the authentication exchange.
     void on_auth_bytes(std::string_view bytes);
-    void on_tls_ready();
+    /// False: the session ends.
+    bool on_tls_ready();
 
     [[nodiscard]] const std::string& user() const noexcept { return user_; }
 
@@ -56,6 +57,7 @@ public:
     [[nodiscard]] std::uint32_t protocol() const noexcept { return protocol_; }
 
 private:
+    void on_direct_tls();
     void on_ssl_request(bool more_follows);
     void on_startup_message(const wire::startup_message& msg);
     bool read_parameters(const wire::startup_message& msg);
@@ -86,6 +88,7 @@ private:
     bool ssl_asked_ = false;
     bool gss_asked_ = false;
     bool has_tls_ = false;
+    bool is_direct_ = false;  // TLS from the first byte on
     std::string input_;
     std::string user_;
     std::string database_;

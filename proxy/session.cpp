@@ -127,26 +127,9 @@ bool session::should_pause() const noexcept {
 void session::on_readable() {
     if (phase_ == phase::tls_handshake) {
         std::string_view early;
-        switch (client_.handshake(owner_.io().scratch, early)) {
-            case backend::io_status::again:
-                return;
-            case backend::io_status::ok:
-                phase_ = phase::startup;
-                login_->on_tls_ready();
-                if (!early.empty()) {
-                    on_client_bytes(early);
-                }
-                return;
-            default:
-                log::debug(
-                    "TLS handshake failed",
-                    {{"session", id_},
-                     {"address", login_->address()},
-                     {"cause", backend::last_tls_error()}}
-                );
-                finish();
-                return;
-        }
+        const auto status = client_.handshake(owner_.io().scratch, early);
+        on_handshake(status, early);
+        return;
     }
     const auto got = client_.read(owner_.io().scratch);
     if (!got.bytes.empty()) {
@@ -159,6 +142,28 @@ void session::on_readable() {
         on_client_closed();
     } else if (got.status == backend::io_status::failed) {
         client_gone(system_text(client_.error()));
+    }
+}
+
+void session::on_handshake(backend::io_status status, std::string_view early) {
+    switch (status) {
+        case backend::io_status::again:
+            return;
+        case backend::io_status::ok:
+            phase_ = phase::startup;
+            if (login_->on_tls_ready() && !early.empty()) {
+                on_client_bytes(early);
+            }
+            return;
+        default:
+            log::debug(
+                "TLS handshake failed",
+                {{"session", id_},
+                 {"address", login_->address()},
+                 {"cause", backend::last_tls_error()}}
+            );
+            finish();
+            return;
     }
 }
 

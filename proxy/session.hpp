@@ -75,6 +75,7 @@ private:
 
     // The client's socket.
     void on_readable();
+    void on_handshake(backend::io_status status, std::string_view early);
     void on_client_bytes(std::string_view bytes);
     void on_client_closed();
     void client_gone(std::string_view cause);

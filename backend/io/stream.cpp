@@ -199,7 +199,16 @@ io_status stream::handshake(io_scratch& scratch, std::string_view& early) {
     if (status == io_status::closed || status == io_status::failed) {
         return status;
     }
-    tls_->feed({scratch.cipher.get(), status == io_status::ok ? static_cast<std::size_t>(n) : 0});
+    const std::string_view cipher{
+        scratch.cipher.get(), status == io_status::ok ? static_cast<std::size_t>(n) : 0};
+    return handshake(cipher, scratch, early);
+}
+
+io_status stream::handshake(
+    std::string_view first, io_scratch& scratch, std::string_view& early
+) {
+    early = {};
+    tls_->feed(first);
     scratch.cipher_out.clear();
     const auto state = tls_->handshake(scratch.cipher_out);
     if (!scratch.cipher_out.empty() && !send_now(scratch.cipher_out)) {

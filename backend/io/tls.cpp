@@ -72,6 +72,30 @@ namespace {
     throw std::runtime_error(what + ": " + last_tls_error());
 }
 
+/// As in the handshake: the length, and the name.
+constexpr std::string_view alpn_list = "\x0apostgresql";
+constexpr std::string_view alpn_name = alpn_list.substr(1);
+
+int select_alpn(
+    SSL* /*ssl*/,
+    const unsigned char** out,
+    unsigned char* out_size,
+    const unsigned char* in,
+    unsigned in_size,
+    void* /*argument*/
+) {
+    for (unsigned at = 0; at < in_size; at += 1U + in[at]) {
+        const unsigned size = std::min<unsigned>(in[at], in_size - at - 1);
+        const std::string_view name{reinterpret_cast<const char*>(in + at + 1), size};
+        if (name == alpn_name) {
+            *out = in + at + 1;
+            *out_size = static_cast<unsigned char>(size);
+            return SSL_TLSEXT_ERR_OK;
+        }
+    }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
 void set_common(SSL_CTX* ctx) {
     SSL_CTX_set_mode(
         ctx,
@@ -116,6 +140,7 @@ ssl_ctx_ptr make_tls_server_context(const tls_server_settings& settings) {
     }
     set_common(ctx.get());
     SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_alpn_select_cb(ctx.get(), &select_alpn, nullptr);
     if (settings.tls_1_3_only) {
         SSL_CTX_set_min_proto_version(ctx.get(), TLS1_3_VERSION);
     }
@@ -140,6 +165,14 @@ ssl_ctx_ptr make_tls_client_context(const tls_client_settings& settings) {
         fail("cannot make a TLS context");
     }
     set_common(ctx.get());
+    // Zero is success here.
+    if (SSL_CTX_set_alpn_protos(
+            ctx.get(),
+            reinterpret_cast<const unsigned char*>(alpn_list.data()),
+            static_cast<unsigned>(alpn_list.size())
+        ) != 0) {
+        fail("cannot ask for the protocol");
+    }
     if (!settings.certificate.empty()) {
         use_key_pair(ctx.get(), settings.certificate, settings.key);
     }
@@ -243,6 +276,13 @@ void tls_engine::close(std::string& out) {
     ERR_clear_error();
     SSL_shutdown(ssl_.get());
     ERR_clear_error();
+}
+
+bool tls_engine::has_alpn() const noexcept {
+    const unsigned char* name = nullptr;
+    unsigned size = 0;
+    SSL_get0_alpn_selected(ssl_.get(), &name, &size);
+    return std::string_view{reinterpret_cast<const char*>(name), size} == alpn_name;
 }
 
 std::string tls_engine::peer_common_name() const {

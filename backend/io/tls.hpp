@@ -5,6 +5,9 @@
 // unseen: decrypt() is called until it has no more, before the next wait.
 //
 // Memory    SSL_MODE_RELEASE_BUFFERS: an idle connection holds no record buffers.
+// ALPN      "postgresql" (IANA's name, as PostgreSQL 17 has it): asked for towards servers, and
+//           selected towards clients that ask. A client that asks for something else is refused
+//           with the alert of RFC 7301.
 #pragma once
 
 #include <openssl/ssl.h>
@@ -41,6 +44,9 @@ struct tls_client_settings {
 ssl_ctx_ptr make_tls_server_context(const tls_server_settings& settings);
 ssl_ctx_ptr make_tls_client_context(const tls_client_settings& settings);
 
+/// The first byte of a TLS handshake's record, which no startup packet begins with.
+inline constexpr char tls_handshake_record = 0x16;
+
 /// The last error of OpenSSL on this thread, as text.
 std::string last_tls_error();
 
@@ -69,6 +75,10 @@ public:
     bool encrypt(std::string_view plain, std::string& out);
     /// Appends a close_notify.
     void close(std::string& out);
+
+    /// Both ends mean PostgreSQL's protocol: what is not asked for in plain text (an SSLRequest) has
+    /// to be said here, else another protocol's client or server could be made to talk to us.
+    [[nodiscard]] bool has_alpn() const noexcept;
 
     /// The common name of the peer's verified certificate; "" without one.
     [[nodiscard]] std::string peer_common_name() const;

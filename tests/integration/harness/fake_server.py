@@ -52,6 +52,7 @@ class FakeSession(RawClient):
         self.timeout = timeout
         self.startup = {}
         self.status = b"I"
+        self.is_direct = False  # TLS began with the first byte
         self.seen = []  # every request, as (type, body)
         self._buffer = bytearray()
         self._statements = {}
@@ -187,6 +188,9 @@ class FakeServer:
 
     def _serve(self, session):
         try:
+            if self._tls is not None and sock.recv(1, socket.MSG_PEEK) == b"\x16":
+                session.socket = self._tls.wrap_socket(sock, server_side=True)
+                session.is_direct = True
             code, body = session.read_startup()
             while code in (80877103, 80877104):
                 if code == 80877103 and self._tls is not None:

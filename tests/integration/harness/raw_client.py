@@ -33,9 +33,11 @@ class ServerError(Exception):
         self.code = fields.get("C")
 
 
-def tls_context(ca=None, client=None, minimum=None, maximum=None):
+def tls_context(ca=None, client=None, minimum=None, maximum=None, alpn=()):
     """A client's context: verifies when `ca` is given; `client` is a (certificate, key) pair."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if alpn:
+        context.set_alpn_protocols(alpn)
     if ca is None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -85,9 +87,21 @@ class Scram:
 
 
 class RawClient:
-    """A socket with a message reader. `tls` is an ssl.SSLContext, or None for plain TCP."""
+    """A socket with a message reader. `tls` is an ssl.SSLContext, or None for plain TCP.
 
-    def __init__(self, host="127.0.0.1", port=0, tls=None, timeout=10, unix=None, server_name=None):
+    `direct`: TLS from the first byte on, without asking.
+    """
+
+    def __init__(
+        self,
+        host="127.0.0.1",
+        port=0,
+        tls=None,
+        timeout=10,
+        unix=None,
+        server_name=None,
+        direct=False,
+    ):
         self.timeout = timeout
         self.parameters = {}
         self.backend_key = None
@@ -101,7 +115,7 @@ class RawClient:
             self.socket = socket.create_connection((host, port), timeout)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
-            self.start_tls(tls, server_name or "localhost")
+            self.start_tls(tls, server_name or "localhost", direct)
 
     # --- sending
 
@@ -117,10 +131,11 @@ class RawClient:
             self.send(data[at : at + size])
             at += size
 
-    def start_tls(self, context, server_name="localhost"):
-        self.send(messages.SSL_REQUEST)
-        answer = self.read_exact(1)
-        assert answer == b"S", f"TLS refused with {answer!r}"
+    def start_tls(self, context, server_name="localhost", direct=False):
+        if not direct:
+            self.send(messages.SSL_REQUEST)
+            answer = self.read_exact(1)
+            assert answer == b"S", f"TLS refused with {answer!r}"
         self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
 
     def half_close(self):

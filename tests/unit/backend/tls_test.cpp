@@ -7,6 +7,8 @@
 #include <catch2/catch.hpp>
 
 #include <string>
+#include <string_view>
+#include <tuple>
 
 using namespace signalbox::backend;
 using signalbox::tests::self_signed;
@@ -186,6 +188,51 @@ TEST_CASE("a client's certificate gives its common name", "[backend][tls]") {
         if (!require) {
             CHECK(ends.server.peer_common_name().empty());
         }
+    }
+}
+
+TEST_CASE("both ends say that they mean PostgreSQL's protocol", "[backend][tls]") {
+    const auto server = server_context();
+    const auto client = make_tls_client_context({});
+    const auto shaken = [&] {
+        both_ends ends{*client, *server, "", false};
+        ends.shake(100'000);
+        return std::tuple{
+            ends.client_state,
+            ends.server_state,
+            ends.client.has_alpn(),
+            ends.server.has_alpn()};
+    };
+    const auto ask = [&](std::string_view list) {
+        REQUIRE(
+            SSL_CTX_set_alpn_protos(
+                client.get(),
+                reinterpret_cast<const unsigned char*>(list.data()),
+                static_cast<unsigned>(list.size())
+            ) == 0
+        );
+    };
+    SECTION("as they do by themselves") {
+        CHECK(shaken() == std::tuple{state::ready, state::ready, true, true});
+    }
+    SECTION("among others") {
+        ask("\x02h2\x0apostgresql\x08http/1.1");
+        CHECK(shaken() == std::tuple{state::ready, state::ready, true, true});
+    }
+    SECTION("a client that says nothing") {
+        ask({});
+        CHECK(shaken() == std::tuple{state::ready, state::ready, false, false});
+    }
+    SECTION("a client that means another") {
+        for (const std::string_view list : {"\x02h2", "\x09postgresq", "\x0bpostgresqlx"}) {
+            CAPTURE(list);
+            ask(list);
+            CHECK(shaken() == std::tuple{state::failed, state::failed, false, false});
+        }
+    }
+    SECTION("a server that says nothing") {
+        SSL_CTX_set_alpn_select_cb(server.get(), nullptr, nullptr);
+        CHECK(shaken() == std::tuple{state::ready, state::ready, false, false});
     }
 }
 

@@ -64,6 +64,7 @@ constexpr std::string_view options[] = {
     "SSL CERTIFICATE",
     "SSL CERTIFICATE AUTHORITY",
     "SSL KEY",
+    "SSL NEGOTIATION",
     "CHANNEL BINDING",
     "TARGET SESSION ATTRS",
     "CONNECT TIMEOUT",

@@ -315,6 +315,7 @@ TEST_CASE("option names", "[parser][commands]") {
           "SSL CERTIFICATE AUTHORITY",
           "SSL CERTIFICATE",
           "SSL KEY",
+          "SSL NEGOTIATION",
           "CHANNEL BINDING",
           "TARGET SESSION ATTRS",
           "CONNECT TIMEOUT",
