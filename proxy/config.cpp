@@ -44,9 +44,9 @@ constexpr auto listen_keys = std::to_array<std::string_view>(
 
 constexpr auto tls_keys =
     std::to_array<std::string_view>({"mode", "certificate", "key", "client_ca", "min_version"});
-constexpr auto auth_keys = std::to_array<std::string_view>({"method", "rules"});
+constexpr auto auth_keys = std::to_array<std::string_view>({"method", "map", "rules", "maps"});
 constexpr auto rule_keys =
-    std::to_array<std::string_view>({"type", "database", "user", "address", "method"});
+    std::to_array<std::string_view>({"type", "database", "user", "address", "method", "map"});
 constexpr auto user_keys =
     std::to_array<std::string_view>({"name", "password", "verifier", "roles"});
 constexpr auto log_keys = std::to_array<std::string_view>({"level", "format"});
@@ -172,7 +172,8 @@ void check_method(const section& from, auth_method method, const client_tls_sett
     );
 }
 
-auth_rule read_rule(const section& from, const client_tls_settings& tls) {
+auth_rule read_rule(const section& from, const configuration& config) {
+    const client_tls_settings& tls = config.tls;
     auth_rule out;
     from.read_choice("type", out.type, rule_types);
     from.read_strings("database", out.databases);
@@ -196,6 +197,8 @@ auth_rule read_rule(const section& from, const client_tls_settings& tls) {
     }
     from.read_choice("method", out.method, rule_methods);
     check_method(from, out.method, tls);
+    from.read("map", out.map);
+    check_map_use(from, out.map, out.method, config);
     if (out.type == auth_rule::connection_type::hostssl && tls.mode == client_tls_mode::off) {
         from.warn(
             "type", "The rule never matches: it asks for TLS, and TLS towards clients is off."
@@ -207,9 +210,13 @@ auth_rule read_rule(const section& from, const client_tls_settings& tls) {
 void read_auth(const section& from, configuration& out) {
     from.read_choice("method", out.default_auth_method, rule_methods);
     check_method(from, out.default_auth_method, out.tls);
+    read_name_maps(from, out);
+    from.read("map", out.default_auth_map);
+    check_map_use(from, out.default_auth_map, out.default_auth_method, out);
     for (const section& rule : from.children("rules", "[[auth.rules]]", rule_keys)) {
-        out.auth_rules.push_back(read_rule(rule, out.tls));
+        out.auth_rules.push_back(read_rule(rule, out));
     }
+    warn_of_unused_maps(from, out);
 }
 
 void read_roles(const section& from, user_settings& out) {

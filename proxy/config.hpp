@@ -62,6 +62,15 @@ struct auth_rule {
     std::vector<std::string> users{"all"};
     std::string address = "all";  // CIDR, an address, or "all"
     auth_method method = auth_method::scram_sha_256;
+    std::string map{};  // of auth_maps, with method cert; "" = the certificate's name is the user's
+};
+
+/// One line of pg_ident.conf. Those of one name are one map, in the file's order. A name that begins
+/// with a slash is an RE2 pattern.
+struct name_mapping {
+    std::string name;
+    std::string system_username;    // what the certificate says
+    std::string database_username;  // may hold \1; "all" for every user
 };
 
 struct user_settings {
@@ -131,7 +140,9 @@ struct configuration {
     listen_settings listen;
     client_tls_settings tls;
     auth_method default_auth_method = auth_method::scram_sha_256;
+    std::string default_auth_map;
     std::vector<auth_rule> auth_rules;
+    std::vector<name_mapping> auth_maps;
     std::map<std::string, user_settings, std::less<>> users;
     std::map<std::string, std::shared_ptr<const catalog::postgres_connection>, std::less<>>
         connections;                                            // those that can be served

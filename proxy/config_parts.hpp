@@ -15,6 +15,14 @@ namespace signalbox::proxy {
 /// [tls]: towards clients. Reads and checks the certificate, its key and the client CA.
 void read_client_tls(const section& tls, configuration& out);
 
+/// [[auth.maps]], before what uses them.
+void read_name_maps(const section& auth, configuration& out);
+/// The `map` of a rule, or of [auth].
+void check_map_use(
+    const section& from, const std::string& map, auth_method method, const configuration& out
+);
+void warn_of_unused_maps(const section& auth, const configuration& out);
+
 /// [connections.*]. The names of those that are understood but cannot be served yet go into
 /// `unsupported`.
 void read_connections(

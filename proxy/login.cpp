@@ -214,14 +214,6 @@ void login::on_startup_message(const wire::startup_message& msg) {
     if (!check_limits()) {
         return;
     }
-    if (tls.mode == client_tls_mode::verify_full && !is_local_ &&
-        owner_.client_.tls()->peer_common_name() != user_) {
-        refuse(
-            wire::sqlstate::invalid_authorization,
-            "the client certificate's common name is not the user \"" + user_ + "\""
-        );
-        return;
-    }
     route_ = runtime_->resolve(database_);
     owner_.phase_ = session::phase::authenticating;
     choose_method();
@@ -336,8 +328,25 @@ bool login::check_limits() {
                "address");
 }
 
+/// By its common name, or by what a map says of that.
+bool login::has_certificate_of_user(const name_map* map) const {
+    const std::string name = has_tls_ ? owner_.client_.tls()->peer_common_name() : std::string{};
+    if (name.empty() || map == nullptr) {
+        return name == user_;
+    }
+    if (map->allows(name, user_)) {
+        return true;
+    }
+    log::info(
+        "no entry of [[auth.maps]] fits",
+        {{"session", owner_.id()}, {"user", user_}, {"certificate", name}, {"address", address_}}
+    );
+    return false;
+}
+
 void login::choose_method() {
-    method_ = runtime_->method_for({address_, is_local_, has_tls_}, database_, user_);
+    const auto rule = runtime_->rule_for({address_, is_local_, has_tls_}, database_, user_);
+    method_ = rule.method;
     if (method_ == auth_method::reject) {
         refuse(
             wire::sqlstate::invalid_authorization,
@@ -347,7 +356,7 @@ void login::choose_method() {
         return;
     }
     if (method_ == auth_method::cert) {
-        if (!has_tls_ || owner_.client_.tls()->peer_common_name() != user_) {
+        if (!has_certificate_of_user(rule.map)) {
             refuse(
                 wire::sqlstate::invalid_authorization,
                 "certificate authentication failed for user \"" + user_ + "\""
@@ -355,6 +364,14 @@ void login::choose_method() {
             return;
         }
         authenticated();
+        return;
+    }
+    if (runtime_->config().tls.mode == client_tls_mode::verify_full && !is_local_ &&
+        !has_certificate_of_user(nullptr)) {
+        refuse(
+            wire::sqlstate::invalid_authorization,
+            "the client certificate's common name is not the user \"" + user_ + "\""
+        );
         return;
     }
     if (method_ == auth_method::trust) {

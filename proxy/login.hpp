@@ -63,6 +63,7 @@ private:
     bool read_parameters(const wire::startup_message& msg);
     bool check_limits();
     void choose_method();
+    [[nodiscard]] bool has_certificate_of_user(const name_map* map) const;
     void with_verifier(std::optional<std::string> stored);
     void begin_exchange();
     void on_message(std::string_view body);

@@ -69,6 +69,9 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
              .tls_1_3_only = config_.tls.min_version == "1.3"}
         );
     }
+    for (const name_mapping& each : config_.auth_maps) {
+        maps_[each.name].add(each);
+    }
     for (const auto& [name, connection] : config_.connections) {
         server_tls_.emplace(name, backend::make_server_tls_context(*connection));
     }
@@ -124,6 +127,7 @@ runtime::runtime(configuration config, const runtime* previous) : config_(std::m
 
 runtime::runtime(const runtime& base, const catalog::postgres_connections& connections)
     : config_(base.config_),
+      maps_(base.maps_),
       client_tls_(base.client_tls_),
       exact_(base.exact_),
       patterns_(base.patterns_),
@@ -195,8 +199,14 @@ std::optional<resolved_route> runtime::resolve(std::string_view database) const 
     return found;
 }
 
-auth_method runtime::method_for(const peer& from, std::string_view database, std::string_view user)
-    const {
+const name_map* runtime::find_map(const std::string& name) const {
+    const auto it = maps_.find(name);
+    return it == maps_.end() ? nullptr : &it->second;
+}
+
+runtime::login_rule runtime::rule_for(
+    const peer& from, std::string_view database, std::string_view user
+) const {
     using type = auth_rule::connection_type;
     for (const auto& rule : config_.auth_rules) {
         const bool type_fits = from.is_local ? rule.type == type::local
@@ -205,10 +215,10 @@ auth_method runtime::method_for(const peer& from, std::string_view database, std
                                                    (rule.type == type::hostnossl && !from.has_tls);
         if (type_fits && names(rule.databases, database) && names(rule.users, user) &&
             (from.is_local || rule.address == "all" || is_in_range(from.address, rule.address))) {
-            return rule.method;
+            return {.method = rule.method, .map = find_map(rule.map)};
         }
     }
-    return config_.default_auth_method;
+    return {.method = config_.default_auth_method, .map = find_map(config_.default_auth_map)};
 }
 
 }  // namespace signalbox::proxy

@@ -5,9 +5,11 @@
 #include "backend/server_connection.hpp"
 #include "parser/statements.hpp"
 #include "proxy/config.hpp"
+#include "proxy/name_map.hpp"
 #include "rewrite/statements.hpp"
 #include "wire/scram.hpp"
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,9 +69,13 @@ public:
         bool has_tls = false;
     };
 
+    struct login_rule {
+        auth_method method = auth_method::scram_sha_256;
+        const name_map* map = nullptr;  // the runtime's; null: a certificate's name is the user's
+    };
+
     /// The first of [[auth.rules]] that matches, as in pg_hba.conf; where none does, [auth] method.
-    auth_method method_for(const peer& from, std::string_view database, std::string_view user)
-        const;
+    login_rule rule_for(const peer& from, std::string_view database, std::string_view user) const;
 
 private:
     struct pattern_route {
@@ -77,7 +83,10 @@ private:
         std::shared_ptr<const route_settings> settings;
     };
 
+    const name_map* find_map(const std::string& name) const;
+
     configuration config_;
+    std::map<std::string, name_map, std::less<>> maps_;
     std::shared_ptr<SSL_CTX> client_tls_;
     std::unordered_map<std::string, std::shared_ptr<SSL_CTX>> server_tls_;
     std::unordered_map<

@@ -117,6 +117,72 @@ def test_certificates(box):
             assert caught.value.fields["V"] == "FATAL" and caught.value.code.startswith("28")
 
 
+MAPS = [
+    {"name": "people", "system_username": "Jane Doe", "database_username": "app"},
+    {"name": "people", "system_username": "Jane Doe", "database_username": "other"},
+    {
+        "name": "people",
+        "system_username": r"/^(.*)@example\.com$",
+        "database_username": r"\1",
+    },
+    {"name": "ops", "system_username": "/^ops", "database_username": "all"},
+]
+
+
+@pytest.fixture(scope="module", params=["prefer", "verify-full"])
+def mapped_box(pg, request):
+    """In verify-full the name has to be right, too: the mapped one is."""
+    rule = {"type": "hostssl", "database": "all", "address": "all", "method": "cert"}
+    rules = [
+        {**rule, "database": "session", "user": "all", "map": "ops"},
+        {**rule, "database": "statement", "user": "all"},
+        {**rule, "user": "all", "map": "people"},
+    ]
+    changes = {"tls": {"mode": request.param}, "auth": {"rules": rules, "maps": MAPS}}
+    with Signalbox(standard_config(pg, changes)) as process:
+        yield process
+
+
+@pytest.mark.parametrize(
+    "database, certificate, user, allowed",
+    [
+        ("transaction", "Jane Doe", "app", True),
+        ("transaction", "Jane Doe", "other", True),
+        ("transaction", "Jane Doe", "scram_user", False),
+        ("transaction", "Jane Doe", "Jane Doe", False),  # a map has no entry of its own
+        ("transaction", "app", "app", False),
+        ("transaction", "app@example.com", "app", True),
+        ("transaction", "app@example.com", "other", False),
+        ("transaction", "app@example.community", "app", False),
+        ("transaction", "all@example.com", "app", False),
+        ("session", "ops-1", "app", True),
+        ("session", "ops-1", "other", True),
+        ("session", "Jane Doe", "app", False),
+        ("statement", "app", "app", True),  # without a map: the name itself
+        ("statement", "Jane Doe", "app", False),
+    ],
+)
+def test_maps_of_names(mapped_box, database, certificate, user, allowed):
+    context = client_context(certificate)
+    if allowed:
+        client = mapped_box.raw(database, user=user, tls=context)
+        assert client.value("SELECT 1") == "1"
+        return
+    with pytest.raises(ServerError) as caught:
+        mapped_box.raw(database, user=user, tls=context)
+    fields = caught.value.fields
+    assert (fields["V"], fields["C"]) == ("FATAL", "28000")
+    assert fields["M"] == f'certificate authentication failed for user "{user}"'
+    if database != "statement":
+        mapped_box.wait_log(f'no entry of .*user="?{user}"? .*{certificate}')
+
+
+def test_a_map_needs_a_certificate(mapped_box):
+    for context in (None, client_context()):
+        with pytest.raises((ServerError, ConnectionClosed, ssl.SSLError)):
+            mapped_box.raw("transaction", tls=context)
+
+
 def test_rules_are_read_in_order(box):
     """`app` is trusted on one database and needs his password on the others."""
     box.raw("statement", user="app", password="anything").terminate()

@@ -443,6 +443,47 @@ TEST_CASE("config: errors name the line and a way out", "[config]") {
             "10.0.0.0/8"},
         row{"[[auth.rules]]\ntype = 'local'\naddress = '::1'\n", 10, "has no address", "remove"},
         row{"[[auth.rules]]\nuser = []\n", 9, "user must not be an empty list", "all"},
+        row{"[[auth.rules]]\nmap = 'm'\n", 9, "a map is for method \"cert\" only", "remove map"},
+        row{"[auth]\nmap = 'm'\n", 9, "a map is for method \"cert\" only", "remove map"},
+        row{"[[auth.maps]]\nname = 'm'\n", 8, "needs system_username", "database_username ="},
+        row{"[[auth.maps]]\nsystem_username = 'a'\ndatabase_username = 'b'\n",
+            8,
+            "needs name",
+            "name = "},
+        row{"[[auth.maps]]\nname = 'm'\nsystem_username = 'a'\ndatabase_username = ''\n",
+            11,
+            "needs database_username",
+            "database_username ="},
+        row{"[[auth.maps]]\nname = 'm'\nsystem_username = '/('\ndatabase_username = 'a'\n",
+            10,
+            "system_username is not a pattern behind its slash: missing )",
+            "RE2"},
+        row{"[[auth.maps]]\nname = 'm'\nsystem_username = 'a'\ndatabase_username = '/['\n",
+            11,
+            "database_username is not a pattern behind its slash",
+            "RE2"},
+        row{"[[auth.maps]]\nname = 'm'\nsystem_username = 'a'\ndatabase_username = '\\1'\n",
+            11,
+            "stands for a group of system_username, which has none",
+            "for example"},
+        row{"[[auth.maps]]\nname = 'm'\nsystem_username = '/a'\ndatabase_username = '\\1'\n",
+            11,
+            "stands for a group of system_username, which has none",
+            "for example"},
+        row{"[[auth.maps]]\nname = 'm'\nsystem_username = '/(a)'\ndatabase_username = '/\\1'\n",
+            11,
+            "database_username is not a pattern behind its slash",
+            "RE2"},
+        row{"[[auth.maps]]\nname = 'm'\nsystem_username = '/(a)'\n"
+            "database_username = '/(b)\\\\1'\n",
+            11,
+            "cannot stand in a database_username that is a pattern",
+            "remove"},
+        row{"[[auth.maps]]\nname = 'm'\nsystem_username = 'a'\ndatabase_username = '+ops'\n",
+            11,
+            "database_username \"+ops\" is a group",
+            "server's"},
+        row{"[[auth.maps]]\nname = 'm'\nuser = 'a'\n", 10, "unknown key \"user\"", ""},
         row{"[listen]\nport = 65536\n", 9, "port is out of range: 65536", "from 0 to 65535"},
         row{"[listen]\naddress = ''\n", 9, "listen nowhere", "unix_socket_dir"},
         row{"[listen]\nunix_socket_dir = 'nowhere'\n", 9, "is not a directory", "create it"},
@@ -582,6 +623,10 @@ TEST_CASE("config: warnings do not stop the load", "[config]") {
     ));
     CHECK(has_warning(load_with("[availability.kafka]\nbrokers = 'a'\n"), "[availability.kafka]"));
     CHECK(has_warning(load_with("[[auth.rules]]\ntype = 'hostssl'\n"), "The rule never matches"));
+    CHECK(has_warning(
+        load_with("[[auth.maps]]\nname = 'm'\nsystem_username = 'a'\ndatabase_username = 'b'\n"),
+        "No rule uses the map \"m\"."
+    ));
 
     const configuration tunnelled =
         load_with("[connections.t]\nhost = 'a'\naws_privatelink = 'p'\n");
@@ -800,6 +845,33 @@ TEST_CASE("config: certificates towards clients", "[config]") {
         CHECK(
             load_tls(certificates + "client_ca = 'good.crt'\n").tls.mode ==
             client_tls_mode::verify_ca
+        );
+    }
+    SECTION("certificates have a map of names") {
+        const std::string start =
+            "certificate = 'good.crt'\nkey = 'good.key'\nclient_ca = 'good.crt'\n"
+            "[[auth.rules]]\nmethod = 'cert'\nmap = 'ops'\n";
+        const std::string one =
+            "[[auth.maps]]\nname = 'ops'\nsystem_username = '/^(.*)@a$'\n"
+            "database_username = '\\1'\n";
+        const configuration loaded = load_tls(
+            start + one +
+            "[[auth.maps]]\nname = 'ops'\nsystem_username = 'boss'\ndatabase_username = 'all'\n"
+            "[[auth.maps]]\nname = 'dev'\nsystem_username = 'x'\ndatabase_username = 'y'\n"
+            "[auth]\nmethod = 'cert'\nmap = 'dev'\n"
+        );
+        CHECK(loaded.warnings.empty());
+        CHECK(loaded.default_auth_map == "dev");
+        REQUIRE(loaded.auth_rules.size() == 1);
+        CHECK(loaded.auth_rules[0].map == "ops");
+        REQUIRE(loaded.auth_maps.size() == 3);
+        CHECK(loaded.auth_maps[0].name == "ops");
+        CHECK(loaded.auth_maps[0].system_username == "/^(.*)@a$");
+        CHECK(loaded.auth_maps[0].database_username == "\\1");
+        CHECK(loaded.auth_maps[1].system_username == "boss");
+        CHECK(loaded.auth_maps[2].name == "dev");
+        CHECK_THROWS_WITH(
+            load_tls(start), Contains("toml:7: there is no map \"ops\"") && Contains("[[auth.maps]]")
         );
     }
     SECTION("towards a server the key is a secret: PEM text or a path") {

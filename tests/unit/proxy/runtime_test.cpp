@@ -124,9 +124,9 @@ TEST_CASE("the first rule that matches says how to authenticate", "[proxy][runti
     const runtime ready{std::move(config), nullptr};
     const auto method = [&](const char* address, bool tls, const char* database, const char* user) {
         const bool local = std::string{address} == "local";
-        return ready.method_for(
-            {.address = address, .is_local = local, .has_tls = tls}, database, user
-        );
+        return ready
+            .rule_for({.address = address, .is_local = local, .has_tls = tls}, database, user)
+            .method;
     };
     CHECK(method("local", false, "app", "root") == auth_method::trust);
     CHECK(method("local", false, "app", "joe") == auth_method::scram_sha_256);
@@ -141,6 +141,46 @@ TEST_CASE("the first rule that matches says how to authenticate", "[proxy][runti
     CHECK(method("192.168.1.7", false, "b", "z") == auth_method::scram_sha_256);
     CHECK(method("fd0f::1", false, "b", "z") == auth_method::password);
     CHECK(method("fe00::1", false, "b", "z") == auth_method::scram_sha_256);
+}
+
+TEST_CASE("a rule has the map that it names, and others have none", "[proxy][runtime]") {
+    auto config = base();
+    config.auth_maps = {
+        {.name = "ops", .system_username = "jane", .database_username = "a"},
+        {.name = "dev", .system_username = "jane", .database_username = "b"},
+        {.name = "ops", .system_username = "joe", .database_username = "a"}};
+    config.default_auth_method = auth_method::cert;
+    config.default_auth_map = "dev";
+    config.auth_rules = {
+        {.type = auth_rule::connection_type::host,
+         .databases = {"app"},
+         .users = {"all"},
+         .address = "all",
+         .method = auth_method::cert,
+         .map = "ops"},
+        {.type = auth_rule::connection_type::host,
+         .databases = {"plain"},
+         .users = {"all"},
+         .address = "all",
+         .method = auth_method::cert,
+         .map = {}}};
+    const runtime first{std::move(config), nullptr};
+    const runtime second{first, first.config().connections};
+    for (const runtime* const ready : {&first, &second}) {
+        const auto map = [&](const char* database) {
+            return ready
+                ->rule_for({.address = "10.0.0.1", .is_local = false, .has_tls = true}, database, "a")
+                .map;
+        };
+        REQUIRE(map("app") != nullptr);
+        CHECK(map("app")->allows("jane", "a"));
+        CHECK(map("app")->allows("joe", "a"));
+        CHECK_FALSE(map("app")->allows("jane", "b"));
+        CHECK(map("plain") == nullptr);
+        REQUIRE(map("other") != nullptr);
+        CHECK(map("other")->allows("jane", "b"));
+        CHECK_FALSE(map("other")->allows("jane", "a"));
+    }
 }
 
 TEST_CASE("passwords become verifiers, which a reload takes over", "[proxy][runtime]") {
