@@ -1,5 +1,6 @@
 #include "proxy/login.hpp"
 
+#include "parser/lexer.hpp"
 #include "proxy/auth_lookup.hpp"
 #include "proxy/log.hpp"
 #include "proxy/session.hpp"
@@ -16,6 +17,25 @@
 namespace signalbox::proxy {
 
 using auth_type = wire::authentication_request::type;
+
+namespace {
+
+/// As PostgreSQL reads one: a word or what is unmistakably its beginning, in any case.
+std::optional<bool> parse_boolean(std::string_view value) {
+    const auto begins = [&](std::string_view word, std::size_t least) {
+        return value.size() >= least && value.size() <= word.size() &&
+               parser::equals_ignoring_case(value, word.substr(0, value.size()));
+    };
+    if (begins("true", 1) || begins("yes", 1) || begins("on", 2) || value == "1") {
+        return true;
+    }
+    if (begins("false", 1) || begins("no", 1) || begins("off", 2) || value == "0") {
+        return false;
+    }
+    return std::nullopt;
+}
+
+}  // namespace
 
 login::login(session& owner, worker& home, std::string address, bool is_local)
     : owner_(owner),
@@ -239,14 +259,16 @@ bool login::read_parameters(const wire::startup_message& msg) {
             }
             options = std::get<0>(std::move(parsed));
         } else if (name == "replication") {
-            if (value != "false" && value != "off" && value != "no" && value != "0") {
+            const auto wanted = value == "database" ? true : parse_boolean(value);
+            if (!wanted) {
                 refuse(
-                    wire::sqlstate::feature_not_supported,
-                    "replication connections are not supported",
-                    "Connect to the server itself."
+                    wire::sqlstate::invalid_parameter_value,
+                    "invalid value for parameter \"replication\": \"" + std::string{value} + '"',
+                    R"(Valid values are: "false", 0, "true", 1, "database".)"
                 );
                 return false;
             }
+            replication_ = *wanted ? value : std::string_view{};
         } else if (name.starts_with("_pq_.")) {
             unknown.push_back(name);
         } else {
@@ -705,6 +727,15 @@ void login::authenticated() {
         );
         return;
     }
+    if (!replication_.empty() && route_->settings->mode != pool_mode::session) {
+        refuse(
+            wire::sqlstate::feature_not_supported,
+            "replication connections cannot share server connections",
+            "Connect to a database whose route has pool_mode = \"session\".",
+            "The route of database \"" + database_ + "\" has another pool mode."
+        );
+        return;
+    }
     auto* const pool = home_.find_pool(*route_, database_, user_);
     if (pool == nullptr) {
         refuse(
@@ -720,7 +751,11 @@ void login::authenticated() {
         pool->pool->group().set_credentials(std::move(credentials_));
     }
     owner_.pool_ = pool;
-    owner_.join();
+    if (replication_.empty()) {
+        owner_.join();
+    } else {
+        owner_.replicate(replication_);
+    }
 }
 
 }  // namespace signalbox::proxy

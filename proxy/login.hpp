@@ -94,6 +94,7 @@ private:
     std::string user_;
     std::string database_;
     rewrite::parameter_set parameters_;
+    std::string replication_;  // as the client has asked for it; "" = an ordinary session
     std::optional<resolved_route> route_;
     auth_method method_ = auth_method::scram_sha_256;
     std::optional<wire::scram_verifier> scram_verifier_;

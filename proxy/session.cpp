@@ -85,6 +85,8 @@ void session::on_events(std::uint32_t events) {
                 client_.shut_down(owner_.io().scratch);
             } else if (server_) {
                 server_->socket.set_reading(true);
+            } else if (replication_) {
+                replication_->client_drained();
             }
         }
     }
@@ -107,6 +109,10 @@ void session::on_events(std::uint32_t events) {
             client_gone("connection reset by the client");
             return;
         }
+        if (phase_ == phase::replicating) {
+            client_gone("the client closed the connection");
+            return;
+        }
         if (phase_ == phase::serving && held_.ends_with(terminate_message)) {
             linger();
             return;
@@ -116,6 +122,9 @@ void session::on_events(std::uint32_t events) {
 }
 
 bool session::should_pause() const noexcept {
+    if (phase_ == phase::replicating) {
+        return replication_->should_pause();
+    }
     if (phase_ != phase::serving) {
         return phase_ == phase::joining;
     }
@@ -180,6 +189,9 @@ void session::on_client_bytes(std::string_view bytes) {
             return;
         case phase::serving:
             pump(bytes);
+            return;
+        case phase::replicating:
+            replication_->on_client(bytes);
             return;
         case phase::tls_handshake:
         case phase::closing:
@@ -270,8 +282,10 @@ void session::on_joined() {
     );
 }
 
-/// `process_id`: what the client is told to be its server's.
-void session::serve(rewrite::parameter_set_ptr reported, std::uint32_t process_id) {
+/// The end of the login's answer. `process_id`: what the client is told to be its server's.
+std::string session::greet(
+    const std::vector<rewrite::parameter_set::item>& reported, std::uint32_t process_id
+) {
     key_.process_id = process_id;
     key_.secret.resize(
         login_->protocol() < wire::protocol_3_2 ? wire::min_secret_bytes : long_secret_bytes
@@ -280,12 +294,11 @@ void session::serve(rewrite::parameter_set_ptr reported, std::uint32_t process_i
         reinterpret_cast<unsigned char*>(key_.secret.data()), static_cast<int>(key_.secret.size())
     );
     std::string out = login_->take_farewell();
-    for (const auto& [name, value] : reported->items()) {
+    for (const auto& [name, value] : reported) {
         wire::write_parameter_status(out, name, value);
     }
     wire::write_backend_key_data(out, key_);
     wire::write_ready_for_query(out, 'I');
-    relay_->set_reported(std::move(reported));
     if (log::is_enabled(log::level::debug)) {
         log::debug(
             "login",
@@ -299,8 +312,14 @@ void session::serve(rewrite::parameter_set_ptr reported, std::uint32_t process_i
     owner_.register_key(key_, id_);
     // Its own functions are still on the stack.
     owner_.io().loop.defer([done = std::shared_ptr<login>{std::move(login_)}] {});
-    phase_ = phase::serving;
     timer_.cancel();
+    return out;
+}
+
+void session::serve(rewrite::parameter_set_ptr reported, std::uint32_t process_id) {
+    const auto out = greet(reported->items(), process_id);
+    relay_->set_reported(std::move(reported));
+    phase_ = phase::serving;
     const auto& r = *pool_->route;
     has_timeouts_ = r.client_idle_timeout.count() > 0 || r.query_timeout.count() > 0 ||
                     r.transaction_timeout.count() > 0 || r.idle_transaction_timeout.count() > 0;
@@ -319,6 +338,31 @@ void session::serve(rewrite::parameter_set_ptr reported, std::uint32_t process_i
         pump({});
     }
     client_.set_reading(true);
+}
+
+// ---- replication
+
+/// `mode`: what the client's startup packet says of it.
+void session::replicate(std::string mode) {
+    phase_ = phase::replicating;
+    timer_.cancel();  // it is authenticated; connect_timeout counts from here on
+    auto parameters = login_->startup_parameters().items();
+    parameters.emplace_back("replication", std::move(mode));
+    replication_ = std::make_unique<replication>(*this, owner_, *pool_);
+    replication_->start(std::move(parameters));
+}
+
+void session::serve_replication(backend::server_connection& server) {
+    const auto out = greet(std::exchange(server.reported, {}), server.key.process_id);
+    if (!send_to_client(out)) {
+        return;
+    }
+    if (draining_) {
+        drain();
+        return;
+    }
+    replication_->target_may_have_changed();  // while it was opened
+    client_.set_reading(phase_ == phase::replicating || client_.reading());
 }
 
 // ---- serving

@@ -2,8 +2,10 @@
 // leases and timers.
 //
 //   startup -> tls_handshake -> startup -> authenticating -> joining -> serving -> closing
+//                                               \-> replicating ----------------/
 //
 //   joining   authenticated; waits for a server where the startup parameters have not been tried
+//   replicating   the client has asked for a walsender: there is no relay, and all passes as it is
 //   before closing   everything has been said; reads until the client closes, so that it is never
 //   reset
 //
@@ -15,11 +17,13 @@
 #include "backend/pool.hpp"
 #include "proxy/login.hpp"
 #include "proxy/relay.hpp"
+#include "proxy/replication.hpp"
 #include "proxy/worker.hpp"
 
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace signalbox::proxy {
 
@@ -63,6 +67,7 @@ public:
 
 private:
     friend class login;
+    friend class replication;
 
     /// Under which names this client is counted; only where a limit is set.
     struct counted_names {
@@ -71,7 +76,15 @@ private:
         std::string address;
     };
 
-    enum class phase { startup, tls_handshake, authenticating, joining, serving, closing };
+    enum class phase {
+        startup,
+        tls_handshake,
+        authenticating,
+        joining,
+        serving,
+        replicating,
+        closing
+    };
 
     // The client's socket.
     void on_readable();
@@ -97,6 +110,11 @@ private:
     void join_without_server();
     void on_joined();
     void serve(rewrite::parameter_set_ptr reported, std::uint32_t process_id);
+    std::string greet(
+        const std::vector<rewrite::parameter_set::item>& reported, std::uint32_t process_id
+    );
+    void replicate(std::string mode);
+    void serve_replication(backend::server_connection& server);
 
     // Serving.
     void pump(std::string_view fresh);
@@ -136,6 +154,7 @@ private:
     std::unique_ptr<login> login_;
     pool_entry* pool_ = nullptr;
     std::unique_ptr<relay> relay_;
+    std::unique_ptr<replication> replication_;  // instead of the relay
     backend::connection_ptr server_;
     std::string held_;  // of the client, not consumed yet
     std::string server_held_;

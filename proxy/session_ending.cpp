@@ -83,7 +83,7 @@ std::string session::last_words() {
 }
 
 void session::end(const wire::report& why) {
-    if (phase_ == phase::serving) {
+    if (phase_ == phase::serving || phase_ == phase::replicating) {
         log::info(
             "session ended",
             {{"session", id_},
@@ -92,7 +92,7 @@ void session::end(const wire::report& why) {
              {"cause", why.message}}
         );
     }
-    if (relay_ && relay_->is_mid_message()) {
+    if ((relay_ && relay_->is_mid_message()) || (replication_ && replication_->is_mid_message())) {
         finish();
         return;
     }
@@ -144,6 +144,9 @@ void session::give_back_server() {
     }
     if (ticket_ != 0) {
         pool_->pool->cancel_wait(std::exchange(ticket_, 0));
+    }
+    if (replication_) {
+        replication_->close();
     }
     if (!server_) {
         return;

@@ -118,12 +118,14 @@ bool session::account_memory() {
         return true;
     }
     const auto now = held_.size() + server_held_.size() + client_.pending_bytes() +
-                     (server_ ? server_->socket.pending_bytes() : 0);
+                     (server_ ? server_->socket.pending_bytes() : 0) +
+                     (replication_ ? replication_->pending_bytes() : 0);
     auto& all = owner_.shared().buffered_bytes;
     const bool grown = now > accounted_;
     all += now;
     all -= std::exchange(accounted_, now);
-    if (limit == 0 || !grown || all.load() <= limit || phase_ != phase::serving) {
+    if (limit == 0 || !grown || all.load() <= limit ||
+        (phase_ != phase::serving && phase_ != phase::replicating)) {
         return true;
     }
     end(
@@ -298,6 +300,9 @@ bool session::cancel_statement(std::function<void()> finished) {
         finished();
         return true;
     }
+    if (phase_ == phase::replicating) {
+        return replication_->cancel(std::move(finished));
+    }
     if (phase_ != phase::serving || !relay_->is_busy()) {
         return false;
     }
@@ -344,17 +349,22 @@ void session::drain() {
         (relay_->is_busy() || relay_->in_transaction() || cancels_ > 0)) {
         return;  // it ends when that has ended
     }
-    end(
-        {.severity = "FATAL",
-         .sqlstate = std::string{wire::sqlstate::admin_shutdown},
-         .message = "terminating connection due to administrator command",
-         .detail = {},
-         .hint = {}}
-    );
+    wire::report why{
+        .severity = "FATAL",
+        .sqlstate = std::string{wire::sqlstate::admin_shutdown},
+        .message = "terminating connection due to administrator command",
+        .detail = {},
+        .hint = {}};
+    if (phase_ == phase::replicating) {
+        replication_->end_soon(std::move(why));
+    } else {
+        end(why);
+    }
 }
 
 void session::end_if_on(const pool_entry& removed) {
-    if (pool_ == &removed && (phase_ == phase::serving || phase_ == phase::joining)) {
+    if (pool_ == &removed && (phase_ == phase::serving || phase_ == phase::joining ||
+                              phase_ == phase::replicating)) {
         drain();
     }
 }

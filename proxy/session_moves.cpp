@@ -12,6 +12,10 @@ constexpr auto last_word_timeout = std::chrono::seconds{5};
 }  // namespace
 
 void session::target_may_have_changed() {
+    if (phase_ == phase::replicating) {
+        replication_->target_may_have_changed();
+        return;
+    }
     if (!server_ || phase_ != phase::serving || moving_ ||
         server_->generation == pool_->pool->group().generation()) {
         return;

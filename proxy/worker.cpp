@@ -538,6 +538,21 @@ void worker::abandon(backend::connection_ptr connection, pool_entry& pool, bool 
     cancel(**held, [held, &pool](bool) { pool.pool->discard(std::move(*held)); });
 }
 
+void worker::close_unpooled(backend::connection_ptr connection, bool cancel_first) {
+    connection->set_user(nullptr);
+    auto held = std::make_shared<backend::connection_ptr>(std::move(connection));
+    const auto close = [this, held](bool) {
+        (*held)->terminate(io_.scratch);
+        loop_.defer([held] { held->reset(); });  // the caller may be one of its events
+    };
+    if (cancel_first) {
+        (*held)->detach();  // whatever it still says has no reader
+        cancel(**held, close);
+    } else {
+        close(true);
+    }
+}
+
 void worker::cancel(
     const backend::server_connection& victim, std::function<void(bool is_settled)> finished
 ) {

@@ -107,6 +107,8 @@ public:
     void release(backend::connection_ptr connection, pool_entry& pool, bool hidden);
     /// Cancels what runs on a connection whose client has gone, then closes it.
     void abandon(backend::connection_ptr connection, pool_entry& pool, bool cancel);
+    /// Closes a connection that belongs to no pool. What runs there is cancelled first, on demand.
+    void close_unpooled(backend::connection_ptr connection, bool cancel_first);
     /// Cancels; `finished` runs when the signal has been sent or cannot be.
     void cancel(
         const backend::server_connection& victim, std::function<void(bool is_settled)> finished

@@ -231,19 +231,6 @@ def test_bent_options_fail_as_on_the_server(pg, box, mode, options):
     assert found[1] == found[0]
 
 
-def test_replication_is_refused_or_carried(box):
-    """A replication session cannot share server connections; it must not end as a plain one."""
-    client = fresh(box)
-    try:
-        client.login("app", "transaction", ROLES["app"], replication="database")
-    except ServerError as error:
-        assert error.fields["V"] == "FATAL"
-        return
-    found = client.query("IDENTIFY_SYSTEM")
-    assert [kind for kind, _ in found][0] == b"T", found
-    client.terminate()
-
-
 def test_startup_parameters_once_more(box):
     """A parameter given twice: the last one counts, as in PostgreSQL's list."""
     client = fresh(box)
