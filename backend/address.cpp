@@ -85,6 +85,11 @@ std::string address_text(const socket_address& address) {
     if (address.family() == AF_INET6) {
         sockaddr_in6 in{};
         std::memcpy(&in, &address.storage, sizeof in);
+        if (IN6_IS_ADDR_V4MAPPED(&in.sin6_addr)) {
+            // Of a socket that listens for both: the peer's address is the IPv4 one.
+            ::inet_ntop(AF_INET, in.sin6_addr.s6_addr + 12, text, sizeof text);
+            return text;
+        }
         ::inet_ntop(AF_INET6, &in.sin6_addr, text, sizeof text);
         return text;
     }

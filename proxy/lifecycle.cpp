@@ -3,6 +3,7 @@
 #include "proxy/connection_service.hpp"
 #include "proxy/listener.hpp"
 #include "proxy/log.hpp"
+#include "proxy/passed_sockets.hpp"
 #include "proxy/shared.hpp"
 #include "proxy/worker.hpp"
 
@@ -16,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <fcntl.h>
 #include <memory>
 #include <mutex>
 #include <sys/resource.h>
@@ -121,6 +123,13 @@ public:
             log::error("the configuration cannot be used", {{"cause", e.what()}});
             return exit_usage;
         }
+        passed_ = take_passed_sockets();
+        for (const auto& each : passed_) {
+            if (each.fd < 0) {
+                log::error("cannot listen", {{"cause", each.error}});
+                return exit_fault;
+            }
+        }
         // Before any thread exists, so that all inherit it: signals are read here and nowhere else.
         sigset_t handled;
         sigemptyset(&handled);
@@ -199,6 +208,17 @@ private:
     }
 
     bool open_sockets(const listen_settings& listen) {
+        if (!passed_.empty()) {
+            log::info("listening on the sockets that the service manager has passed", {});
+            for (const auto& each : passed_) {
+                if (!each.is_local) {
+                    prepare_clients(each.fd, listen.tcp_keepalive);
+                }
+                addresses_.push_back(each.address);
+                share(each.fd);
+            }
+            return true;
+        }
         auto port = listen.port;
         for (const auto& host : listen.addresses) {
             for (auto& each : workers_) {
@@ -223,11 +243,18 @@ private:
             }
             unix_paths_.push_back(made.address);
             addresses_.push_back(made.address);
-            for (auto& each : workers_) {
-                each->listen_on(each == workers_.front() ? made.fd : ::dup(made.fd), true);
-            }
+            share(made.fd);
         }
         return true;
+    }
+
+    /// One listening socket for all workers.
+    void share(int fd) {
+        for (auto& each : workers_) {
+            each->listen_on(
+                each == workers_.front() ? fd : ::fcntl(fd, F_DUPFD_CLOEXEC, 0), true
+            );
+        }
     }
 
     int wait_for_signals(const sigset_t& handled) {
@@ -305,6 +332,7 @@ private:
     std::vector<std::unique_ptr<worker>> workers_;
     std::vector<std::string> addresses_;
     std::vector<std::string> unix_paths_;
+    std::vector<listen_result> passed_;
 };
 
 }  // namespace

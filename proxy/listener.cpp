@@ -27,9 +27,9 @@ std::string system_text(int error) {
 
 }  // namespace
 
-listener::listener(worker& owner, backend::event_loop& loop, int fd, bool is_local)
-    : owner_(owner), loop_(loop), fd_(fd), is_local_(is_local) {
-    loop_.add(fd_, EPOLLIN | (is_local_ ? EPOLLEXCLUSIVE : 0U), *this);
+listener::listener(worker& owner, backend::event_loop& loop, int fd, bool is_shared)
+    : owner_(owner), loop_(loop), fd_(fd), is_shared_(is_shared) {
+    loop_.add(fd_, EPOLLIN | (is_shared_ ? EPOLLEXCLUSIVE : 0U), *this);
 }
 
 listener::~listener() {
@@ -60,10 +60,30 @@ void listener::pause() {
         loop_.now() + exhausted_pause,
         [](void* self) {
             auto& l = *static_cast<listener*>(self);
-            l.loop_.add(l.fd_, EPOLLIN | (l.is_local_ ? EPOLLEXCLUSIVE : 0U), l);
+            l.loop_.add(l.fd_, EPOLLIN | (l.is_shared_ ? EPOLLEXCLUSIVE : 0U), l);
         },
         this
     );
+}
+
+// Set on a listening socket, it is inherited by every accepted one: no call per client.
+void prepare_clients(int fd, std::chrono::milliseconds keepalive) {
+    const int on = 1;
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (keepalive.count() > 0) {
+        backend::keep_alive(
+            fd,
+            std::max(
+                std::chrono::seconds{1},
+                std::chrono::duration_cast<std::chrono::seconds>(keepalive)
+            )
+        );
+    }
+}
+
+std::string listen_address(const std::string& host, std::uint16_t port) {
+    const bool is_ipv6 = host.find(':') != std::string::npos;
+    return (is_ipv6 ? '[' + host + ']' : host) + ':' + std::to_string(port);
 }
 
 std::vector<listen_result> listen_tcp(
@@ -78,28 +98,21 @@ std::vector<listen_result> listen_tcp(
     const int rc =
         ::getaddrinfo(any ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &found);
     if (rc != 0) {
-        return {{-1, {}, "cannot listen on \"" + host + "\": " + ::gai_strerror(rc)}};
+        return {
+            {.fd = -1,
+             .address = {},
+             .error = "cannot listen on \"" + host + "\": " + ::gai_strerror(rc)}};
     }
     std::vector<listen_result> results;
     for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
         listen_result made;
         made.fd = ::socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         const int on = 1;
-        // What is set here is inherited by every accepted socket: no call per client.
         ::setsockopt(made.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
         ::setsockopt(made.fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-        ::setsockopt(made.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        prepare_clients(made.fd, keepalive);
         if (a->ai_family == AF_INET6) {
             ::setsockopt(made.fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-        }
-        if (keepalive.count() > 0) {
-            backend::keep_alive(
-                made.fd,
-                std::max(
-                    std::chrono::seconds{1},
-                    std::chrono::duration_cast<std::chrono::seconds>(keepalive)
-                )
-            );
         }
         if (made.fd < 0 || ::bind(made.fd, a->ai_addr, a->ai_addrlen) != 0 ||
             ::listen(made.fd, backlog) != 0) {
@@ -110,8 +123,7 @@ std::vector<listen_result> listen_tcp(
         } else {
             const auto shown =
                 any ? std::string{a->ai_family == AF_INET6 ? "::" : "0.0.0.0"} : host;
-            made.address = (shown.find(':') != std::string::npos ? '[' + shown + ']' : shown) +
-                           ':' + std::to_string(bound_port(made.fd));
+            made.address = listen_address(shown, bound_port(made.fd));
         }
         results.push_back(std::move(made));
     }
@@ -137,6 +149,7 @@ std::uint16_t bound_port(int fd) {
 
 listen_result listen_unix(const std::string& directory, std::uint16_t port) {
     listen_result made;
+    made.is_local = true;
     made.address = directory + "/.s.PGSQL." + std::to_string(port);
     sockaddr_un un{};
     un.sun_family = AF_UNIX;

@@ -1,5 +1,6 @@
 // A listening socket of one worker. The kernel spreads connections over the workers' sockets
-// (SO_REUSEPORT); a Unix-domain socket is one for all, and whoever wakes first accepts.
+// (SO_REUSEPORT); a Unix-domain socket, or one that the service manager has opened, is one for all,
+// and whoever wakes first accepts.
 #pragma once
 
 #include "backend/address.hpp"
@@ -13,7 +14,8 @@ class worker;
 
 class listener final : public backend::event_handler {
 public:
-    listener(worker& owner, backend::event_loop& loop, int fd, bool is_local);
+    /// `is_shared`: other workers listen on it, too.
+    listener(worker& owner, backend::event_loop& loop, int fd, bool is_shared);
     ~listener();
     listener(const listener&) = delete;
     listener& operator=(const listener&) = delete;
@@ -26,7 +28,7 @@ private:
     worker& owner_;
     backend::event_loop& loop_;
     int fd_;
-    bool is_local_;
+    bool is_shared_;
     backend::timer resume_;
 };
 
@@ -34,6 +36,7 @@ struct listen_result {
     int fd = -1;
     std::string address;  // as clients reach it, with the port that was given
     std::string error;    // why fd is -1
+    bool is_local = false;
 };
 
 /// `host`: an address, a name, or "*". Several sockets can share a port.
@@ -41,6 +44,10 @@ std::vector<listen_result> listen_tcp(
     const std::string& host, std::uint16_t port, std::chrono::milliseconds keepalive
 );
 listen_result listen_unix(const std::string& directory, std::uint16_t port);
+/// What every TCP socket accepted on `fd` inherits.
+void prepare_clients(int fd, std::chrono::milliseconds keepalive);
+/// "127.0.0.1:5432", "[::1]:5432"
+std::string listen_address(const std::string& host, std::uint16_t port);
 /// The port a socket is bound to.
 std::uint16_t bound_port(int fd);
 

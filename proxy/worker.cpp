@@ -66,8 +66,8 @@ worker::~worker() {
     }
 }
 
-void worker::listen_on(int fd, bool is_local) {
-    listeners_.push_back(std::make_unique<listener>(*this, loop_, fd, is_local));
+void worker::listen_on(int fd, bool is_shared) {
+    listeners_.push_back(std::make_unique<listener>(*this, loop_, fd, is_shared));
 }
 
 void worker::start() {

@@ -62,7 +62,7 @@ public:
     worker(const worker&) = delete;
     worker& operator=(const worker&) = delete;
 
-    void listen_on(int fd, bool is_local);
+    void listen_on(int fd, bool is_shared);
     void start();
     void join();
 

@@ -133,9 +133,21 @@ def several(kind):
 
 
 class Signalbox:
-    """One process. `config` is a dict or TOML text; `wait=False` does not wait for `ready`."""
+    """One process. `config` is a dict or TOML text; `wait=False` does not wait for `ready`.
 
-    def __init__(self, config, env=None, nofile=None, wait=True, arguments=None):
+    `wrapper`: a command that ends by executing the one behind it; it inherits `pass_fds`.
+    """
+
+    def __init__(
+        self,
+        config,
+        env=None,
+        nofile=None,
+        wait=True,
+        arguments=None,
+        wrapper=(),
+        pass_fds=(),
+    ):
         global _count
         _count += 1
         self.folder = scratch() / f"box-{_count}"
@@ -145,14 +157,21 @@ class Signalbox:
         self.addresses = []
         self._stopped = False
         self._clients = []
-        self._options = {"env": env, "nofile": nofile, "arguments": arguments}
+        self._options = {
+            "env": env,
+            "nofile": nofile,
+            "arguments": arguments,
+            "wrapper": wrapper,
+            "pass_fds": pass_fds,
+        }
         self.write_config(config)
         self._launch(**self._options)
         if wait:
             self.wait_ready()
 
-    def _launch(self, env, nofile, arguments):
-        command = [str(binary()), *(arguments or ["serve", "--config", str(self.config_file)])]
+    def _launch(self, env, nofile, arguments, wrapper, pass_fds):
+        arguments = arguments or ["serve", "--config", str(self.config_file)]
+        command = [*map(str, wrapper), str(binary()), *arguments]
 
         def prepare():
             die_with_parent()
@@ -170,6 +189,7 @@ class Signalbox:
                 cwd=self.folder,
                 env={**os.environ, **(env or {})},
                 preexec_fn=prepare,
+                pass_fds=pass_fds,
                 start_new_session=True,
             )
 
