@@ -31,8 +31,8 @@ bool is_unix_host(const std::string& host) noexcept;
 /// empty.
 std::vector<socket_address> numeric_addresses(const catalog::host_port& target);
 
-/// All addresses of a name, or the system's reason why there are none. Blocks: for a work_pool's
-/// thread.
+/// All addresses of a name, in the system's order, or its reason why there are none. Blocks: for a
+/// resolver's thread.
 std::variant<std::vector<socket_address>, std::string> resolve_addresses(
     const catalog::host_port& target
 );

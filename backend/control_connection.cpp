@@ -9,7 +9,7 @@
 namespace signalbox::backend {
 namespace {
 
-constexpr std::size_t resolver_stack = std::size_t{1} << 20U;
+constexpr std::size_t blocking_stack = std::size_t{1} << 20U;
 /// Of one message: a view's definition can be long.
 constexpr std::size_t max_row_bytes = std::size_t{64} << 20U;
 
@@ -21,8 +21,8 @@ control_connection::control_connection(
     std::chrono::milliseconds timeout
 )
     : timeout_(timeout),
-      resolvers_(1, resolver_stack),
-      io_{loop_, scratch_, resolvers_},
+      workers_(1, blocking_stack),
+      io_{loop_, scratch_, workers_, names_},
       connection_(
           std::make_unique<server_connection>(io_, std::move(target), std::move(credentials), *this)
       ) {}

@@ -63,7 +63,8 @@ private:
     std::chrono::milliseconds timeout_;
     event_loop loop_;
     io_scratch scratch_;
-    work_pool resolvers_;  // ends before the loop to which it posts
+    work_pool workers_;  // these two end before the loop to which they post
+    resolver names_;
     io_context io_;
     timer deadline_;
     std::unique_ptr<server_connection> connection_;

@@ -11,9 +11,9 @@
 namespace signalbox::backend {
 namespace {
 
-/// A name that hangs in the resolver outlives its probe: as many may hang as run.
-constexpr unsigned resolver_threads = 2 * prober::parallel;
-constexpr std::size_t resolver_stack_bytes = std::size_t{1} << 20U;
+/// For SCRAM's PBKDF2.
+constexpr unsigned blocking_threads = prober::parallel;
+constexpr std::size_t blocking_stack_bytes = std::size_t{1} << 20U;
 
 /// The server wants some name in the startup packet, and refuses an empty one before it says
 /// whether it takes sessions at all.
@@ -136,8 +136,8 @@ private:
 // ---- all of them
 
 prober::prober()
-    : workers_(resolver_threads, resolver_stack_bytes),
-      io_{.loop = loop_, .scratch = scratch_, .workers = workers_},
+    : workers_(blocking_threads, blocking_stack_bytes),
+      io_{.loop = loop_, .scratch = scratch_, .workers = workers_, .names = names_},
       thread_([this] { run(); }) {}
 
 prober::~prober() {

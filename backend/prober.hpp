@@ -91,7 +91,8 @@ private:
 
     event_loop loop_;
     io_scratch scratch_;
-    work_pool workers_;  // ends before the loop to which it posts
+    work_pool workers_;  // these two end before the loop to which they post
+    resolver names_;
     io_context io_;
     std::vector<std::unique_ptr<attempt>> running_;
     std::mutex mutex_;

@@ -155,20 +155,22 @@ void server_connection::next_host() {
             this
         );
     }
-    io_->workers.submit([this, host = at(), alive = alive_, turn = ++turn_, &loop = io_->loop] {
-        auto resolved = resolve_addresses(host);
-        loop.post([this, alive, turn, resolved = std::move(resolved)]() mutable {
-            if (!*alive || phase_ != phase::resolving || turn != turn_) {
-                return;
-            }
-            if (auto* const reason = std::get_if<std::string>(&resolved)) {
-                attempt_failed(unreachable(*reason));
-                return;
-            }
-            addresses_ = std::get<0>(std::move(resolved));
-            first_address();
-        });
-    });
+    io_->names.resolve(
+        at(),
+        [this, alive = alive_, turn = ++turn_, &loop = io_->loop](const resolver::answer& found) {
+            loop.post([this, alive, turn, found] {
+                if (!*alive || phase_ != phase::resolving || turn != turn_) {
+                    return;
+                }
+                if (const auto* const reason = std::get_if<std::string>(&found)) {
+                    attempt_failed(unreachable(*reason));
+                    return;
+                }
+                addresses_ = std::get<0>(found);
+                first_address();
+            });
+        }
+    );
 }
 
 void server_connection::first_address() {

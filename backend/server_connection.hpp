@@ -22,6 +22,7 @@
 #include "backend/address.hpp"
 #include "backend/io/event_loop.hpp"
 #include "backend/io/stream.hpp"
+#include "backend/resolver.hpp"
 #include "backend/session_attributes.hpp"
 #include "backend/silent_hosts.hpp"
 #include "backend/work_pool.hpp"
@@ -42,6 +43,7 @@ struct io_context {
     event_loop& loop;
     io_scratch& scratch;
     work_pool& workers;
+    resolver& names;
     silent_hosts silent{};
 };
 

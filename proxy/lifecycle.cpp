@@ -100,6 +100,7 @@ public:
         }
         if (shared_) {
             shared_->jobs.stop();
+            shared_->names.stop();
         }
         if (service_) {
             service_->stop();  // before the workers that it speaks to

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/pool.hpp"
+#include "backend/resolver.hpp"
 #include "backend/work_pool.hpp"
 #include "proxy/commands.hpp"
 #include "proxy/connection_statuses.hpp"
@@ -76,6 +77,7 @@ struct shared_state {
     relation_source& relations;
     examinations& examined;
     backend::work_pool jobs;
+    backend::resolver names;
     const std::size_t count;
     std::vector<worker*> workers;  // complete before the first loop runs
     rewrite::statement_registry statements;

@@ -42,7 +42,7 @@ worker::worker(std::size_t index, shared_state& shared, runtime_ptr runtime)
     : index_(index),
       shared_(shared),
       runtime_(std::move(runtime)),
-      io_{loop_, scratch_, shared.jobs},
+      io_{loop_, scratch_, shared.jobs, shared.names},
       environment_(shared.statements),
       next_session_(index),
       notifications_(*this, index) {

@@ -248,7 +248,8 @@ struct world {
     event_loop loop;
     io_scratch scratch;
     work_pool workers{1};
-    io_context io{loop, scratch, workers};
+    resolver names;
+    io_context io{loop, scratch, workers, names};
     std::shared_ptr<pool_group> group = std::make_shared<pool_group>("main", 2);
     counting_hooks hooks{group};
     login_server server{loop};
