@@ -1,9 +1,11 @@
 #include "backend/address.hpp"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -106,7 +108,17 @@ void keep_alive(int fd, std::chrono::seconds idle) noexcept {
     set(IPPROTO_TCP, TCP_KEEPCNT, 4);
 }
 
-int begin_connect(const socket_address& address) noexcept {
+void limit_unacknowledged(int fd, std::chrono::milliseconds limit) noexcept {
+    if (limit.count() > 0) {
+        constexpr std::int64_t longest = std::numeric_limits<int>::max();  // the kernel's
+        const auto value = static_cast<unsigned>(std::min<std::int64_t>(limit.count(), longest));
+        ::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, sizeof value);
+    }
+}
+
+int begin_connect(
+    const socket_address& address, std::chrono::milliseconds user_timeout
+) noexcept {
     const int fd = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -1;
@@ -115,6 +127,7 @@ int begin_connect(const socket_address& address) noexcept {
         const int on = 1;
         ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         keep_alive(fd, server_keepalive);
+        limit_unacknowledged(fd, user_timeout);
     }
     if (::connect(fd, address.get(), address.size) != 0 && errno != EINPROGRESS) {
         const int saved = errno;

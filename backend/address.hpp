@@ -44,7 +44,14 @@ std::string address_text(const socket_address& address);
 /// while nothing is sent to it.
 void keep_alive(int fd, std::chrono::seconds idle) noexcept;
 
-/// A non-blocking socket with a connect() under way, or -1 with errno set.
-int begin_connect(const socket_address& address) noexcept;
+/// How long data that were sent may stay unacknowledged, or the peer may refuse to take any, before
+/// the connection is broken (RFC 5482). 0: as long as the system waits.
+void limit_unacknowledged(int fd, std::chrono::milliseconds limit) noexcept;
+
+/// A non-blocking socket with a connect() under way, or -1 with errno set. `user_timeout`: see
+/// limit_unacknowledged().
+int begin_connect(
+    const socket_address& address, std::chrono::milliseconds user_timeout = {}
+) noexcept;
 
 }  // namespace signalbox::backend

@@ -187,7 +187,8 @@ void server_connection::open_socket() {
     scram_.reset();
     ++turn_;
     phase_ = phase::connecting;
-    const int fd = begin_connect(addresses_[address_index_]);
+    const int fd =
+        begin_connect(addresses_[address_index_], target_->connection->tcp_user_timeout);
     if (fd < 0) {
         attempt_failed(unreachable(system_text(errno)));
         return;

@@ -47,6 +47,7 @@ struct postgres_connection {
     channel_binding binding = channel_binding::prefer;
     target_session_attrs target = target_session_attrs::any;
     std::optional<std::chrono::milliseconds> connect_timeout;  // absent: what the route says
+    std::chrono::milliseconds tcp_user_timeout{0};             // 0 = the system's
     std::uint32_t protocol = wire::protocol_3_0;               // the newest to ask for
 
     bool operator==(const postgres_connection&) const = default;

@@ -27,6 +27,7 @@ constexpr auto described_options = std::to_array<option_description>(
      {"CHANNEL BINDING", option_form::choice},
      {"TARGET SESSION ATTRS", option_form::choice},
      {"CONNECT TIMEOUT", option_form::number},
+     {"TCP USER TIMEOUT", option_form::number},
      {"MAX PROTOCOL VERSION", option_form::choice},
      {"AWS PRIVATELINK", option_form::connection}}
 );
@@ -216,18 +217,21 @@ void read_tls(const option_reader& from, postgres_connection& out) {
     check_key(from, out);
 }
 
-std::optional<std::chrono::milliseconds> read_connect_timeout(const option_reader& from) {
-    if (!from.has("CONNECT TIMEOUT")) {
+/// `zero`: what 0 means.
+std::optional<std::chrono::milliseconds> read_timeout(
+    const option_reader& from, std::string_view option, const std::string& zero
+) {
+    if (!from.has(option)) {
         return std::nullopt;
     }
-    const std::string text = from.text("CONNECT TIMEOUT");
+    const std::string text = from.text(option);
     const auto out = parse_duration(text);
     if (!out) {
         from.refuse_value(
-            "CONNECT TIMEOUT",
+            option,
             text,
             "Seconds, or a number with a unit, such as '5s' or '500ms'; units: " +
-                std::string{duration_units} + ". At most 3650 days; 0 waits without end."
+                std::string{duration_units} + ". At most 3650 days; 0 " + zero + "."
         );
     }
     return out;
@@ -266,7 +270,10 @@ public:
         read_tls(from, planned);
         planned.target =
             from.choice("TARGET SESSION ATTRS", session_attributes).value_or(planned.target);
-        planned.connect_timeout = read_connect_timeout(from);
+        planned.connect_timeout = read_timeout(from, "CONNECT TIMEOUT", "waits without end");
+        planned.tcp_user_timeout =
+            read_timeout(from, "TCP USER TIMEOUT", "leaves it to the system")
+                .value_or(planned.tcp_user_timeout);
         planned.protocol =
             from.choice("MAX PROTOCOL VERSION", protocol_versions).value_or(planned.protocol);
         planned_connection out{

@@ -15,7 +15,7 @@ namespace {
 
 /// Of all types. One word more than an option's name is an option or begins none, so that a name is
 /// read without looking back.
-constexpr std::array<std::string_view, 23> option_names{
+constexpr std::array<std::string_view, 24> option_names{
     "HOST",
     "PORT",
     "DATABASE",
@@ -29,6 +29,7 @@ constexpr std::array<std::string_view, 23> option_names{
     "CHANNEL BINDING",
     "TARGET SESSION ATTRS",
     "CONNECT TIMEOUT",
+    "TCP USER TIMEOUT",
     "MAX PROTOCOL VERSION",
     "AWS PRIVATELINK",
     "SERVICE NAME",

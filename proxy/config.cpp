@@ -39,6 +39,7 @@ constexpr auto listen_keys = std::to_array<std::string_view>(
      "max_message_size",
      "max_memory",
      "tcp_keepalive",
+     "tcp_user_timeout",
      "workers"}
 );
 
@@ -156,6 +157,7 @@ void read_listen(const section& from, listen_settings& out) {
     from.read_size("max_message_size", out.max_message_size, min_message_bytes, max_message_bytes);
     from.read_size("max_memory", out.max_memory, 0, max_size_bytes);
     from.read_duration("tcp_keepalive", out.tcp_keepalive);
+    from.read_duration("tcp_user_timeout", out.tcp_user_timeout);
     from.read_integer("workers", out.workers, 0, 1'024);
 }
 

@@ -44,6 +44,7 @@ struct listen_settings {
     std::uint64_t max_message_size = 1ULL << 30;
     std::uint64_t max_memory = 0;
     duration tcp_keepalive{60'000};
+    duration tcp_user_timeout{0};
     unsigned workers = 0;
 };
 

@@ -209,11 +209,13 @@ private:
     }
 
     bool open_sockets(const listen_settings& listen) {
+        const client_timeouts timeouts{
+            .keepalive = listen.tcp_keepalive, .unacknowledged = listen.tcp_user_timeout};
         if (!passed_.empty()) {
             log::info("listening on the sockets that the service manager has passed", {});
             for (const auto& each : passed_) {
                 if (!each.is_local) {
-                    prepare_clients(each.fd, listen.tcp_keepalive);
+                    prepare_clients(each.fd, timeouts);
                 }
                 addresses_.push_back(each.address);
                 share(each.fd);
@@ -223,7 +225,7 @@ private:
         auto port = listen.port;
         for (const auto& host : listen.addresses) {
             for (auto& each : workers_) {
-                for (const auto& made : listen_tcp(host, port, listen.tcp_keepalive)) {
+                for (const auto& made : listen_tcp(host, port, timeouts)) {
                     if (made.fd < 0) {
                         log::error("cannot listen", {{"cause", made.error}});
                         return false;

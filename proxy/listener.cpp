@@ -67,18 +67,19 @@ void listener::pause() {
 }
 
 // Set on a listening socket, it is inherited by every accepted one: no call per client.
-void prepare_clients(int fd, std::chrono::milliseconds keepalive) {
+void prepare_clients(int fd, client_timeouts timeouts) {
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (keepalive.count() > 0) {
+    if (timeouts.keepalive.count() > 0) {
         backend::keep_alive(
             fd,
             std::max(
                 std::chrono::seconds{1},
-                std::chrono::duration_cast<std::chrono::seconds>(keepalive)
+                std::chrono::duration_cast<std::chrono::seconds>(timeouts.keepalive)
             )
         );
     }
+    backend::limit_unacknowledged(fd, timeouts.unacknowledged);
 }
 
 std::string listen_address(const std::string& host, std::uint16_t port) {
@@ -87,7 +88,7 @@ std::string listen_address(const std::string& host, std::uint16_t port) {
 }
 
 std::vector<listen_result> listen_tcp(
-    const std::string& host, std::uint16_t port, std::chrono::milliseconds keepalive
+    const std::string& host, std::uint16_t port, client_timeouts timeouts
 ) {
     addrinfo hints{};
     hints.ai_family = AF_UNSPEC;
@@ -110,7 +111,7 @@ std::vector<listen_result> listen_tcp(
         const int on = 1;
         ::setsockopt(made.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
         ::setsockopt(made.fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-        prepare_clients(made.fd, keepalive);
+        prepare_clients(made.fd, timeouts);
         if (a->ai_family == AF_INET6) {
             ::setsockopt(made.fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
         }

@@ -6,7 +6,9 @@
 #include "backend/address.hpp"
 #include "backend/io/event_loop.hpp"
 
+#include <chrono>
 #include <string>
+#include <vector>
 
 namespace signalbox::proxy {
 
@@ -32,6 +34,12 @@ private:
     backend::timer resume_;
 };
 
+/// How a client that has vanished without a word is noticed; 0 = not by this.
+struct client_timeouts {
+    std::chrono::milliseconds keepalive{0};       // see backend::keep_alive()
+    std::chrono::milliseconds unacknowledged{0};  // see backend::limit_unacknowledged()
+};
+
 struct listen_result {
     int fd = -1;
     std::string address;  // as clients reach it, with the port that was given
@@ -41,11 +49,11 @@ struct listen_result {
 
 /// `host`: an address, a name, or "*". Several sockets can share a port.
 std::vector<listen_result> listen_tcp(
-    const std::string& host, std::uint16_t port, std::chrono::milliseconds keepalive
+    const std::string& host, std::uint16_t port, client_timeouts timeouts
 );
 listen_result listen_unix(const std::string& directory, std::uint16_t port);
 /// What every TCP socket accepted on `fd` inherits.
-void prepare_clients(int fd, std::chrono::milliseconds keepalive);
+void prepare_clients(int fd, client_timeouts timeouts);
 /// "127.0.0.1:5432", "[::1]:5432"
 std::string listen_address(const std::string& host, std::uint16_t port);
 /// The port a socket is bound to.

@@ -68,6 +68,7 @@ constexpr std::string_view options[] = {
     "CHANNEL BINDING",
     "TARGET SESSION ATTRS",
     "CONNECT TIMEOUT",
+    "TCP USER TIMEOUT",
     "MAX PROTOCOL VERSION",
     "AWS PRIVATELINK",
     "SERVICE NAME",

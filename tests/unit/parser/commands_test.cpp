@@ -319,6 +319,7 @@ TEST_CASE("option names", "[parser][commands]") {
           "CHANNEL BINDING",
           "TARGET SESSION ATTRS",
           "CONNECT TIMEOUT",
+          "TCP USER TIMEOUT",
           "MAX PROTOCOL VERSION",
           "AWS PRIVATELINK",
           "SERVICE NAME",

@@ -13,6 +13,7 @@ TEST_CASE("a reload keeps what was made at start, and names it", "[proxy][config
     next.listen.port = 1;
     next.listen.unix_socket_dir = "/tmp";
     next.listen.tcp_keepalive = duration{1};
+    next.listen.tcp_user_timeout = duration{1};
     next.listen.workers = 7;
     next.catalog.url = "sqlite:other.db";
     next.catalog.password = "pw";
@@ -29,6 +30,7 @@ TEST_CASE("a reload keeps what was made at start, and names it", "[proxy][config
             "listen.port",
             "listen.unix_socket_dir",
             "listen.tcp_keepalive",
+            "listen.tcp_user_timeout",
             "listen.workers",
             "catalog.url",
             "catalog.password",

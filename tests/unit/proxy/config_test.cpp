@@ -235,6 +235,7 @@ startup_timeout = "5s"
 max_message_size = "64MiB"
 max_memory = "2GB"
 tcp_keepalive = 30
+tcp_user_timeout = "45s"
 workers = 2
 [tls]
 mode = "off"
@@ -305,6 +306,7 @@ format = "json"
     CHECK(loaded.listen.max_message_size == 64ULL << 20);
     CHECK(loaded.listen.max_memory == 2'000'000'000);
     CHECK(loaded.listen.tcp_keepalive == 30s);
+    CHECK(loaded.listen.tcp_user_timeout == 45s);
     CHECK(loaded.listen.workers == 2);
     CHECK(loaded.default_auth_method == auth_method::md5);
     REQUIRE(loaded.auth_rules.size() == 1);
@@ -903,6 +905,7 @@ TEST_CASE("config: the example loads and holds the defaults", "[config]") {
     CHECK(loaded.listen.max_clients == smallest_loaded.listen.max_clients);
     CHECK(loaded.listen.max_message_size == smallest_loaded.listen.max_message_size);
     CHECK(loaded.listen.tcp_keepalive == smallest_loaded.listen.tcp_keepalive);
+    CHECK(loaded.listen.tcp_user_timeout == smallest_loaded.listen.tcp_user_timeout);
     CHECK(shown.pool_size == implied.pool_size);
     CHECK(shown.mode == implied.mode);
     CHECK(shown.statement_handling == implied.statement_handling);

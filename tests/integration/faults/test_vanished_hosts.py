@@ -1,0 +1,90 @@
+"""Hosts that vanish without a word: no FIN, no reset, no acknowledgement."""
+
+import time
+
+import pytest
+
+from harness import ConnectionClosed, FakeServer, eventually, messages
+from harness.raw_client import tls_context
+from harness.signalbox import standard_config
+from harness.vanishing import vanish
+
+
+def alive(server, pid):
+    return bool(server.backends(f"pid = {pid}"))
+
+
+def impatient(server, **listen):
+    return standard_config(server, {"listen": {"tcp_user_timeout": "1s", **listen}})
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_client_with_data_on_their_way(pg, start_box, certificates, encrypted):
+    """The client's kernel acknowledges nothing: its session ends, unless nobody has set a limit."""
+    boxes = [start_box(impatient(pg)), start_box(standard_config(pg))]
+    clients = []
+    for box in boxes:
+        client = box.raw("session", tls=tls_context(certificates.ca) if encrypted else None)
+        client.send(messages.query("SELECT pg_sleep(0.3), repeat('x', 100000)"))
+        vanish(client.socket)
+        clients.append(client)
+    pids = [client.backend_key[0] for client in clients]
+    started = time.monotonic()
+    eventually(lambda: not alive(pg, pids[0]), "the session has ended", 15)
+    assert time.monotonic() - started > 0.9
+    assert alive(pg, pids[1])  # the system waits a quarter of an hour
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.slow
+def test_an_idle_client(pg, start_box):
+    """Nothing is on its way: keepalive asks. The limit counts for its questions, too."""
+    box = start_box(impatient(pg, tcp_keepalive="1s"))
+    client = box.raw("session")
+    vanish(client.socket)
+    time.sleep(3)
+    assert alive(pg, client.backend_key[0])
+    # The second question comes 15 s after the first.
+    eventually(lambda: not alive(pg, client.backend_key[0]), "the session has ended", 25)
+    client.close()
+
+
+def test_a_slow_reader(pg, start_box):
+    """What the limit costs, and why there is none by default: it ends those who do not read, too."""
+    boxes = [start_box(impatient(pg)), start_box(standard_config(pg))]
+    size = 40 * 2**20
+    clients = []
+    for box in boxes:
+        client = box.raw("session")
+        client.send(messages.query(f"SELECT repeat('x', {size})"))
+        client.read_exact(5)
+        clients.append(client)
+    eventually(lambda: not alive(pg, clients[0].backend_key[0]), "the session has ended", 30)
+    with pytest.raises(ConnectionClosed):
+        clients[0].read_exact(size)
+    clients[1].read_exact(size)
+    clients[1].read_until(b"Z")
+    assert clients[1].value("SELECT 1") == "1"
+
+
+def test_a_server(start_box):
+    """A statement that reaches nobody fails, and the session goes on with another connection."""
+
+    def script(session):
+        for kind, body in session.requests():
+            session.answer(kind, body)
+            if session.sql(kind, body) == "SELECT last_words":
+                vanish(session.socket)
+
+    with FakeServer(script) as server:
+        config = standard_config(server, connection={"tcp_user_timeout": "1s"})
+        box = start_box(config)
+        client = box.raw("transaction")
+        assert client.value("SELECT last_words") == "x"
+        started = time.monotonic()
+        error = client.error("SELECT into_the_void", timeout=15)
+        assert error["C"] == "08006" and "timed out" in error["M"], error
+        assert 0.9 < time.monotonic() - started
+        assert client.value("SELECT again") == "x"
+        client.terminate()
