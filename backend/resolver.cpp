@@ -23,7 +23,7 @@ struct resolver::state {
 
     /// With the mutex held: nobody is called once stop() has returned.
     void tell(const catalog::host_port& about, const answer& found) {
-        const auto node = asked.extract({about.host, about.port});
+        const auto node = asked.extract(name{about.host, about.port});
         if (!node.empty() && !is_stopped) {
             for (const auto& done : node.mapped()) {
                 done(found);
@@ -51,7 +51,7 @@ void resolver::resolve(const catalog::host_port& name, callback done) {
     if (s.is_stopped) {
         return;
     }
-    const auto [asked, is_new] = s.asked.try_emplace({name.host, name.port});
+    const auto [asked, is_new] = s.asked.try_emplace(state::name{name.host, name.port});
     asked->second.push_back(std::move(done));
     if (!is_new) {
         return;

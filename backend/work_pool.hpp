@@ -1,4 +1,4 @@
-// Threads for work that would block an event loop: PBKDF2, name resolution, files.
+// Threads for work that would block an event loop: PBKDF2, large texts, files.
 #pragma once
 
 #include <condition_variable>

@@ -221,6 +221,9 @@ void replication::close() {
     }
     // A walsender that streams sees the end of its connection by itself.
     const bool has_work = open_ && traffic_.is_busy() && !traffic_.is_streaming();
+    if (!open_) {
+        server_->socket.close();  // a Terminate has no place in a login
+    }
     home_.close_unpooled(std::move(server_), has_work);
 }
 

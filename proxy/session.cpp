@@ -362,7 +362,9 @@ void session::serve_replication(backend::server_connection& server) {
         return;
     }
     replication_->target_may_have_changed();  // while it was opened
-    client_.set_reading(phase_ == phase::replicating || client_.reading());
+    if (phase_ == phase::replicating) {
+        client_.set_reading(true);
+    }
 }
 
 // ---- serving
