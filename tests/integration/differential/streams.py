@@ -1,9 +1,4 @@
-"""What the differential tests send: named client byte streams.
-
-A stream is a list of bytes and of `wait`s; without a wait everything is sent at once, so that the
-proxy sees a pipeline. Streams start behind the first ReadyForQuery. They may leave prepared
-statements and settings behind (the connection ends), but no COPY.
-"""
+"""What the differential tests send: named client byte streams."""
 
 import struct
 
@@ -23,6 +18,17 @@ from harness.messages import (
     query,
     sync,
 )
+from stream import (
+    BAD_ROWS,
+    BINARY_HEAD,
+    BINARY_ROW,
+    COPY_ROWS,
+    Stream,
+    Wait,
+    again,
+    queries,
+    run,
+)
 
 # Before each run of a stream. TRUNCATE, not DROP: the oid stays, and RowDescription has it.
 SCHEMA = """
@@ -40,55 +46,6 @@ INSERT INTO items SELECT g, 'item ' || g, g * 1.5 FROM generate_series(1, 10) g;
 
 INT4, TEXT, BYTEA = 23, 25, 17
 INT4PL = 177  # pg_proc's int4pl(int4, int4)
-
-
-class Wait:
-    """Wait until `count` further messages of type `kind` have come."""
-
-    def __init__(self, kind, count=1):
-        self.kind, self.count = kind, count
-
-
-class Stream:
-    """`pins`: in transaction mode Signalbox may add its own NOTICEs. `modes`: where it applies.
-
-    `tables`: creates tables, so that their oids differ from run to run.
-    """
-
-    def __init__(self, *parts, pins=False, tables=False, modes=("session", "transaction")):
-        self.parts = parts
-        self.pins = pins
-        self.tables = tables
-        self.modes = modes
-
-    @property
-    def size(self):
-        return sum(len(part) for part in self.parts if isinstance(part, bytes))
-
-
-def run(sql, *values, name="", portal="", max_rows=0, results=()):
-    """Parse, Bind, Describe and Execute in a row, without Sync."""
-    return (
-        parse(sql, name)
-        + bind(values, portal, name, result_formats=results)
-        + describe_portal(portal)
-        + execute(portal, max_rows)
-    )
-
-
-def again(name, *values, portal=""):
-    """Bind and Execute of a statement that exists."""
-    return bind(values, portal, name) + execute(portal)
-
-
-def queries(*texts):
-    return b"".join(query(text) for text in texts)
-
-
-COPY_ROWS = copy_data(b"1\tone\n2\ttwo\n") + copy_data(b"3\tthr") + copy_data(b"ee\n")
-BAD_ROWS = copy_data(b"1\tone\n") + copy_data(b"not a number\ttwo\n") + copy_data(b"3\tthree\n")
-BINARY_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
-BINARY_ROW = struct.pack("!hii", 2, 4, 7) + struct.pack("!i", 5) + b"seven"
 
 STREAMS = {
     # --- simple queries

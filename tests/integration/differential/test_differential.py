@@ -16,7 +16,8 @@ import pytest
 from harness import ConnectionClosed, RawClient, error_fields
 from harness.messages import query, sync
 from harness.postgres import ROLES
-from streams import RESET, SCHEMA, STREAMS, Wait
+from stream import Wait
+from streams import RESET, SCHEMA, STREAMS
 
 END = "the end of the stream"
 TIMEOUT = 30
