@@ -15,6 +15,7 @@ import socket
 import threading
 
 from harness import Signalbox
+from harness.replies import TEXT, TIMESTAMPTZ, rows
 from harness.signalbox import connection_to, merge, standard_config
 
 BOSS, PLAIN, ANYONE, HELPER = "app", "other", "scram_user", "reader"
@@ -29,10 +30,50 @@ USERS = [
 ]
 POSTGRES_PASSWORD = "postgres-Pw-50f7e2"
 
+# Ends of statements: where to, and that nobody is to try it.
+TO = "TO POSTGRES (HOST 'h')"
+UNCHECKED = "WITH (VALIDATE = false)"
+
 # Checks so rare that a test sees one at most, and so frequent that it sees some. No result is
 # remembered for long: what is asked for happens.
 NO_CHECKS = {"interval": "1h", "window": "1ms", "failure_window": "1ms"}
 QUICK_CHECKS = {"interval": "300ms", "window": "100ms", "failure_window": "100ms"}
+
+# The statements that show something, and their columns.
+STATUS_COLUMNS = [
+    ("id", TEXT),
+    ("name", TEXT),
+    ("type", TEXT),
+    ("last_status_change_at", TIMESTAMPTZ),
+    ("status", TEXT),
+    ("error", TEXT),
+]
+SHOWS = {
+    "SHOW CONNECTIONS": [("name", TEXT), ("type", TEXT), ("owner", TEXT), ("status", TEXT)],
+    "show connections like 'ma%'": [
+        ("name", TEXT),
+        ("type", TEXT),
+        ("owner", TEXT),
+        ("status", TEXT),
+    ],
+    "SHOW CREATE CONNECTION main": [("name", TEXT), ("create_sql", TEXT)],
+    "SHOW CONNECTION STATUS": STATUS_COLUMNS,
+    "Show /* a */ Connection Status For main;": STATUS_COLUMNS,
+    "SHOW CONNECTION HISTORY": [
+        ("name", TEXT),
+        ("connection_id", TEXT),
+        ("status", TEXT),
+        ("occurred_at", TIMESTAMPTZ),
+        ("error", TEXT),
+    ],
+    "SHOW CONNECTION HISTORY FOR main": [
+        ("name", TEXT),
+        ("connection_id", TEXT),
+        ("status", TEXT),
+        ("occurred_at", TIMESTAMPTZ),
+        ("error", TEXT),
+    ],
+}
 
 
 def config(server, changes=None, checks=None, **more):
@@ -61,6 +102,15 @@ def create(name, port, options="", validate=False, host="127.0.0.1"):
         f"USER 'app', PASSWORD SECRET app, SSL MODE 'disable'{options}) "
         f"WITH (VALIDATE = {str(validate).lower()})"
     )
+
+
+def names(client):
+    """Of all connections, as SHOW has them."""
+    return [row[0] for row in rows(client.query("SHOW CONNECTIONS"))]
+
+
+def usable(client):
+    assert client.value("SELECT 'usable'") == "usable"
 
 
 def options_of(create_sql):

@@ -7,12 +7,10 @@ import threading
 import psycopg
 import pytest
 
-from boxes import QUICK_CHECKS, config, create, to
+from boxes import QUICK_CHECKS, UNCHECKED, config, create, to
 from harness import eventually, free_port
 from harness.replies import refused, succeeded
 from harness.silent_host import SilentHost
-
-UNCHECKED = "WITH (VALIDATE = false)"
 
 
 class Traffic:

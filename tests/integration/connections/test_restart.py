@@ -11,14 +11,13 @@ import time
 import psycopg
 import pytest
 
-from boxes import Box, config
+from boxes import UNCHECKED, Box, config
 from harness import ConnectionClosed, Postgres, eventually
 from harness.messages import bind, execute, parse, query, sync
 from harness.postgres import ROLES
 from harness.raw_client import first_error
 from harness.replies import errors, kinds, refused, rows, status, succeeded
 
-UNCHECKED = "WITH (VALIDATE = false)"
 HERE = "SELECT current_setting('port')"
 LONGEST_PAUSE = 5.0  # seconds; generous: what was measured is printed and recorded
 SCHEMA = """

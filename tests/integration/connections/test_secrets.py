@@ -5,14 +5,13 @@ import stat
 
 import pytest
 
-from boxes import QUICK_CHECKS, config, create, to
+from boxes import QUICK_CHECKS, UNCHECKED, config, create, to
 from harness import Certificates, eventually
 from harness.messages import bind, describe_statement, execute, parse, sync
 from harness.postgres import ROLES
 from harness.raw_client import ServerError
 from harness.replies import errors, extended, simple, succeeded
 
-UNCHECKED = "WITH (VALIDATE = false)"
 TYPED = "Typed-Pw-31337"
 NEVER_USED = "Never-Pw-4711"
 RELATIONS = [

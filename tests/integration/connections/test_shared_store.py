@@ -11,12 +11,11 @@ import time
 import psycopg
 import pytest
 
-from boxes import BOSS, QUICK_CHECKS, Box, config, create, to
+from boxes import BOSS, QUICK_CHECKS, UNCHECKED, Box, config, create, to
 from harness import FakeServer, Postgres, eventually
 from harness.postgres import ROLES
 from harness.replies import refused
 
-UNCHECKED = "WITH (VALIDATE = false)"
 SOON = 5.0  # seconds; the design says one, the rest is for a busy machine
 
 

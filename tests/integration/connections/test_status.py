@@ -10,12 +10,11 @@ import time
 import psycopg
 import pytest
 
-from boxes import NO_CHECKS, QUICK_CHECKS, config, create, to
+from boxes import NO_CHECKS, QUICK_CHECKS, UNCHECKED, config, create, to
 from harness import FakeServer, RawClient, eventually, messages
 from harness.postgres import ROLES
 from harness.replies import errors, refused, rows, succeeded
 
-UNCHECKED = "WITH (VALIDATE = false)"
 SHOWS = [
     "SHOW CONNECTIONS",
     "SHOW CONNECTIONS LIKE 'main'",
