@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from harness import eventually
-from watching import NOTICES, Told, config, pg  # noqa: F401
+from watching import NOTICES, Told, config
 
 BLOCKED = """
 SELECT pid FROM pg_stat_activity
@@ -16,31 +16,31 @@ WHERE wait_event_type = 'Lock' AND query LIKE '%pg_get_viewdef%' AND pid <> pg_b
 
 
 @pytest.fixture
-def noted(pg):
+def noted(server):
     """A schema on the server; what is made there this way is made behind Signalbox's back."""
-    pg.admin("CREATE SCHEMA noted AUTHORIZATION app")
-    pg.admin("CREATE TABLE noted.rows (id int, note text)")
+    server.admin("CREATE SCHEMA noted AUTHORIZATION app")
+    server.admin("CREATE TABLE noted.rows (id int, note text)")
     yield
-    pg.admin("DROP SCHEMA noted CASCADE")
+    server.admin("DROP SCHEMA noted CASCADE")
 
 
-def make_view(pg, name):
+def make_view(server, name):
     """One with a notice."""
-    pg.admin(f"CREATE VIEW noted.{name} AS SELECT id FROM noted.rows WHERE note = NULL")
+    server.admin(f"CREATE VIEW noted.{name} AS SELECT id FROM noted.rows WHERE note = NULL")
 
 
 @contextlib.contextmanager
-def locked(pg, name):
+def locked(server, name):
     """The view is locked meanwhile, and it alone, as by an ALTER VIEW in an open transaction."""
-    with pg.admin_connection() as holder, holder.transaction(force_rollback=True):
+    with server.admin_connection() as holder, holder.transaction(force_rollback=True):
         holder.execute(f"ALTER VIEW noted.{name} RENAME TO other")
         yield
 
 
-def waiting(pg, but=None):
+def waiting(server, but=None):
     """The server process of an examination that waits for a lock."""
     return eventually(
-        lambda: [pid for (pid,) in pg.admin(BLOCKED) if pid != but],
+        lambda: [pid for (pid,) in server.admin(BLOCKED) if pid != but],
         "an examination waits for the lock",
     )[0]
 
@@ -51,49 +51,49 @@ def noticed(told):
 
 
 @pytest.fixture
-def settled(pg, noted, start_box):
+def settled(server, noted, start_box):
     """A Signalbox that knows the database, with the view `first` in it; and a client."""
-    make_view(pg, "first")
-    box = start_box(config(pg))
+    make_view(server, "first")
+    box = start_box(config(server))
     told = Told(box)
     eventually(lambda: noticed(told) == {"first"}, "the start's examination is over")
     return box, told
 
 
-def test_a_lost_connection(pg, settled):
+def test_a_lost_connection(server, settled):
     """The second try, on a new one, has the same to do."""
     _, told = settled
-    make_view(pg, "second")
-    with locked(pg, "second"):
+    make_view(server, "second")
+    with locked(server, "second"):
         told.run("CREATE TABLE noted.any (id int)")
-        first = waiting(pg)
-        pg.admin(f"SELECT pg_terminate_backend({first})")
-        waiting(pg, but=first)
+        first = waiting(server)
+        server.admin(f"SELECT pg_terminate_backend({first})")
+        waiting(server, but=first)
     eventually(lambda: noticed(told) == {"first", "second"}, "the second view is examined")
 
 
-def test_a_failed_query(pg, settled):
+def test_a_failed_query(server, settled):
     """The next DDL's examination has it to do as well; and what is gone is not forgotten either."""
     box, told = settled
-    make_view(pg, "second")
-    pg.admin("DROP VIEW noted.first")
+    make_view(server, "second")
+    server.admin("DROP VIEW noted.first")
     since = len(box.log_text())
-    with locked(pg, "second"):
+    with locked(server, "second"):
         told.run("CREATE TABLE noted.any (id int)")
-        pg.admin(f"SELECT pg_cancel_backend({waiting(pg)})")
+        server.admin(f"SELECT pg_cancel_backend({waiting(server)})")
         box.wait_log("an examination has failed", since=since)
     assert noticed(told) == {"first"}
     told.run("CREATE TABLE noted.another (id int)")
     eventually(lambda: noticed(told) == {"second"}, "all that has changed is known")
 
 
-def test_at_the_start(pg, noted, start_box):
+def test_at_the_start(server, noted, start_box):
     """The first examination is of everything, when it succeeds."""
-    make_view(pg, "first")
-    make_view(pg, "second")
-    with locked(pg, "second"):
-        box = start_box(config(pg))
-        pg.admin(f"SELECT pg_cancel_backend({waiting(pg)})")
+    make_view(server, "first")
+    make_view(server, "second")
+    with locked(server, "second"):
+        box = start_box(config(server))
+        server.admin(f"SELECT pg_cancel_backend({waiting(server)})")
         box.wait_log("an examination has failed")
     told = Told(box)
     assert noticed(told) == set()
@@ -101,13 +101,13 @@ def test_at_the_start(pg, noted, start_box):
     eventually(lambda: noticed(told) == {"first", "second"}, "both views are examined")
 
 
-def test_the_store_takes_nothing(pg, settled):
+def test_the_store_takes_nothing(server, settled):
     """Another process writes in its file for long; then all is kept, without another DDL."""
     box, told = settled
     with contextlib.closing(sqlite3.connect(box.folder / "signalbox.db", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
-        make_view(pg, "second")
-        pg.admin("DROP VIEW noted.first")
+        make_view(server, "second")
+        server.admin("DROP VIEW noted.first")
         told.run("CREATE TABLE noted.any (id int)")
         box.wait_log("notices cannot be stored.*held by another process")
         db.execute("ROLLBACK")
