@@ -1,5 +1,7 @@
 """A Signalbox that looks for notices, and what its clients are told."""
 
+import time
+
 import psycopg
 
 from harness import eventually
@@ -29,7 +31,7 @@ def connect(box, user="app", database="transaction"):
     )
 
 
-TRIES = 60
+TRIED_FOR = 120  # seconds
 
 
 def told_in_time(make, drop, count):
@@ -40,14 +42,15 @@ def told_in_time(make, drop, count):
     count() is the number of notices that are kept.
     """
     before = count()
-    for _ in range(TRIES):
+    end = time.monotonic() + TRIED_FOR
+    while time.monotonic() < end:
         found = make()
         if found:
             return found
         eventually(lambda: count() == before + 1, "it is kept all the same", 60)
         drop()
         eventually(lambda: count() == before, "it is gone", 60)
-    raise AssertionError(f"nothing told in time, {TRIES} times")
+    raise AssertionError(f"nothing told in time, for {TRIED_FOR} s")
 
 
 class Told:
