@@ -3,6 +3,7 @@
 import itertools
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -55,10 +56,20 @@ def test_forwarding_allocates_nothing(counted, mode, work):
             client.send(request)
             client.read_until()
 
+    def allocated_by_requests():
+        """While COUNT of them ran, over what an idle process allocates in the same time."""
+        started, before = time.monotonic(), allocations()
+        run(COUNT)
+        took, between = time.monotonic() - started, allocations()
+        time.sleep(took)
+        return (between - before) - (allocations() - between)
+
     run(200)  # buffers and tables grow to their size
-    before = allocations()
-    assert before > 1000  # it does count
-    run(COUNT)
-    # What remains is the housekeeping of the pool and the examination of the catalogs, by time.
-    assert allocations() - before < COUNT // 2, allocations() - before
+    assert allocations() > 1000  # it does count
+    # What remains are looks at the catalogs, a dozen allocations every other second: several, where
+    # the machine is so slow that the requests take that long.
+    tries = [allocated_by_requests()]
+    while tries[-1] > 20 and len(tries) < 5:
+        tries.append(allocated_by_requests())
+    assert tries[-1] <= 20, tries
     client.terminate()
