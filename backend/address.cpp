@@ -116,9 +116,7 @@ void limit_unacknowledged(int fd, std::chrono::milliseconds limit) noexcept {
     }
 }
 
-int begin_connect(
-    const socket_address& address, std::chrono::milliseconds user_timeout
-) noexcept {
+int begin_connect(const socket_address& address, std::chrono::milliseconds user_timeout) noexcept {
     const int fd = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -1;

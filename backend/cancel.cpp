@@ -20,9 +20,7 @@ cancel_call::cancel_call(
               ? victim.target().tls_context
               : nullptr
       ),
-      is_direct_(
-          victim.target().connection->negotiation == catalog::ssl_negotiation::direct
-      ),
+      is_direct_(victim.target().connection->negotiation == catalog::ssl_negotiation::direct),
       host_(victim.host()),
       finished_(std::move(finished)) {}
 

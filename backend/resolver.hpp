@@ -38,8 +38,8 @@ public:
     /// no more than post to an event loop.
     void resolve(const catalog::host_port& name, callback done);
 
-    /// From here on nobody is called; before the loops go to which the callbacks post. Does not wait
-    /// for lookups. The destructor does the same.
+    /// From here on nobody is called; before the loops go to which the callbacks post. Does not
+    /// wait for lookups. The destructor does the same.
     void stop();
 
 private:

@@ -187,8 +187,7 @@ void server_connection::open_socket() {
     scram_.reset();
     ++turn_;
     phase_ = phase::connecting;
-    const int fd =
-        begin_connect(addresses_[address_index_], target_->connection->tcp_user_timeout);
+    const int fd = begin_connect(addresses_[address_index_], target_->connection->tcp_user_timeout);
     if (fd < 0) {
         attempt_failed(unreachable(system_text(errno)));
         return;
@@ -715,7 +714,8 @@ bool server_connection::on_authentication(std::string_view body) {
         return false;
     }
     output_.clear();
-    // libpq: nobody who is not the server of the TLS connection may learn a password, nor let us in.
+    // libpq: nobody who is not the server of the TLS connection may learn a password, nor let us
+    // in.
     if (requires_binding() &&
         (request->kind == kind::cleartext_password || request->kind == kind::md5_password)) {
         return refuse_login(
@@ -729,8 +729,10 @@ bool server_connection::on_authentication(std::string_view body) {
                 );
             }
             if (requires_binding() && !(scram_ && scram_->is_bound())) {
-                return refuse_login("channel binding required, but server authenticated client "
-                                    "without channel binding");
+                return refuse_login(
+                    "channel binding required, but server authenticated client "
+                    "without channel binding"
+                );
             }
             return true;
         case kind::cleartext_password:

@@ -19,7 +19,8 @@ enum class ssl_mode { disable, allow, prefer, require, verify_ca, verify_full };
 /// How TLS begins, with libpq's meaning: asked for in plain text, or with the first byte.
 enum class ssl_negotiation { postgres, direct };
 
-/// Whether the login must be bound to the TLS connection (SCRAM-SHA-256-PLUS), with libpq's meaning.
+/// Whether the login must be bound to the TLS connection (SCRAM-SHA-256-PLUS), with libpq's
+/// meaning.
 enum class channel_binding { disable, prefer, require };
 
 /// Which of the hosts will do, with libpq's meaning.

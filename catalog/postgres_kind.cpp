@@ -271,9 +271,8 @@ public:
         planned.target =
             from.choice("TARGET SESSION ATTRS", session_attributes).value_or(planned.target);
         planned.connect_timeout = read_timeout(from, "CONNECT TIMEOUT", "waits without end");
-        planned.tcp_user_timeout =
-            read_timeout(from, "TCP USER TIMEOUT", "leaves it to the system")
-                .value_or(planned.tcp_user_timeout);
+        planned.tcp_user_timeout = read_timeout(from, "TCP USER TIMEOUT", "leaves it to the system")
+                                       .value_or(planned.tcp_user_timeout);
         planned.protocol =
             from.choice("MAX PROTOCOL VERSION", protocol_versions).value_or(planned.protocol);
         planned_connection out{

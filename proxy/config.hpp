@@ -66,8 +66,8 @@ struct auth_rule {
     std::string map{};  // of auth_maps, with method cert; "" = the certificate's name is the user's
 };
 
-/// One line of pg_ident.conf. Those of one name are one map, in the file's order. A name that begins
-/// with a slash is an RE2 pattern.
+/// One line of pg_ident.conf. Those of one name are one map, in the file's order. A name that
+/// begins with a slash is an RE2 pattern.
 struct name_mapping {
     std::string name;
     std::string system_username;    // what the certificate says

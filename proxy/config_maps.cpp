@@ -82,12 +82,16 @@ void read_name_maps(const section& auth, configuration& out) {
     }
 }
 
-void check_map_use(const section& from, const std::string& map, auth_method method, const configuration& out) {
+void check_map_use(
+    const section& from, const std::string& map, auth_method method, const configuration& out
+) {
     if (map.empty()) {
         return;
     }
     if (method != auth_method::cert) {
-        from.fail("map", "a map is for method \"cert\" only", "remove map, or set method = \"cert\"");
+        from.fail(
+            "map", "a map is for method \"cert\" only", "remove map, or set method = \"cert\""
+        );
     }
     if (std::ranges::none_of(out.auth_maps, [&](const auto& each) { return each.name == map; })) {
         from.fail(

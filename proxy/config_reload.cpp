@@ -14,9 +14,7 @@ std::vector<std::string> keep_until_restart(configuration& next, const configura
     keep("listen.port", next.listen.port, in_force.listen.port);
     keep("listen.unix_socket_dir", next.listen.unix_socket_dir, in_force.listen.unix_socket_dir);
     keep("listen.tcp_keepalive", next.listen.tcp_keepalive, in_force.listen.tcp_keepalive);
-    keep(
-        "listen.tcp_user_timeout", next.listen.tcp_user_timeout, in_force.listen.tcp_user_timeout
-    );
+    keep("listen.tcp_user_timeout", next.listen.tcp_user_timeout, in_force.listen.tcp_user_timeout);
     keep("listen.workers", next.listen.workers, in_force.listen.workers);
 
     auto& store = next.catalog;

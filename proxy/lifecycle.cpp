@@ -254,9 +254,7 @@ private:
     /// One listening socket for all workers.
     void share(int fd) {
         for (auto& each : workers_) {
-            each->listen_on(
-                each == workers_.front() ? fd : ::fcntl(fd, F_DUPFD_CLOEXEC, 0), true
-            );
+            each->listen_on(each == workers_.front() ? fd : ::fcntl(fd, F_DUPFD_CLOEXEC, 0), true);
         }
     }
 

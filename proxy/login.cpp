@@ -74,7 +74,8 @@ void login::refuse(
 
 void login::on_startup_bytes(std::string_view bytes) {
     input_.append(bytes);
-    if (!has_tls_ && !ssl_asked_ && !gss_asked_ && input_.starts_with(backend::tls_handshake_record)) {
+    if (!has_tls_ && !ssl_asked_ && !gss_asked_ &&
+        input_.starts_with(backend::tls_handshake_record)) {
         on_direct_tls();
         return;
     }
@@ -654,9 +655,7 @@ void login::scram_failed(const boost::system::error_code& why) {
     } else if (why == wire::wire_errc::scram_wrong_binding) {
         refuse(wire::sqlstate::invalid_authorization, "SCRAM channel binding check failed");
     } else {
-        refuse(
-            wire::sqlstate::protocol_violation, "malformed SCRAM message", {}, why.message()
-        );
+        refuse(wire::sqlstate::protocol_violation, "malformed SCRAM message", {}, why.message());
     }
 }
 

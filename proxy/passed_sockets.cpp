@@ -61,8 +61,8 @@ std::string unix_address(int fd) {
 listen_result take_socket(int fd) {
     listen_result made;
     const auto refuse = [&](const std::string& why) {
-        made.error = "the descriptor " + std::to_string(fd) +
-                     " that the service manager has passed " + why;
+        made.error =
+            "the descriptor " + std::to_string(fd) + " that the service manager has passed " + why;
         return made;
     };
     const int flags = ::fcntl(fd, F_GETFD);
@@ -109,7 +109,8 @@ std::vector<listen_result> take_passed_sockets() {
     }
     const auto number = parse_number(count);
     if (!number || *number < 0 || *number > max_passed) {
-        return {{.fd = -1, .address = {}, .error = "LISTEN_FDS=" + count + " is no number of sockets"}};
+        return {
+            {.fd = -1, .address = {}, .error = "LISTEN_FDS=" + count + " is no number of sockets"}};
     }
     std::vector<listen_result> passed;
     for (int fd = first_passed; fd < first_passed + static_cast<int>(*number); ++fd) {

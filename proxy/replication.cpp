@@ -37,8 +37,7 @@ void replication::on_connect_failed(
     const bool is_silent = why.sqlstate.empty();
     owner_.end(
         {.severity = "FATAL",
-         .sqlstate =
-             is_silent ? std::string{wire::sqlstate::cannot_connect_now} : why.sqlstate,
+         .sqlstate = is_silent ? std::string{wire::sqlstate::cannot_connect_now} : why.sqlstate,
          .message = (is_silent ? "the server is not reachable: " : "") + why.message,
          .detail = why.detail,
          .hint = {}}
@@ -69,9 +68,10 @@ void replication::on_client(std::string_view bytes) {
         );
         owner_.end(
             {.severity = "FATAL",
-             .sqlstate = std::string{
-                 traffic_.is_too_long() ? wire::sqlstate::program_limit_exceeded
-                                        : wire::sqlstate::protocol_violation},
+             .sqlstate =
+                 std::string{
+                     traffic_.is_too_long() ? wire::sqlstate::program_limit_exceeded
+                                            : wire::sqlstate::protocol_violation},
              .message = traffic_.refusal(),
              .detail = {},
              .hint = traffic_.is_too_long()

@@ -57,8 +57,8 @@ std::size_t replication_traffic::on_client(std::string_view in) {
 bool replication_traffic::may_enter_client_message(bool has_length) {
     const char type = from_client_.type();
     if (!wire::is_client_message(type)) {
-        refusal_ = "invalid frontend message type " +
-                   std::to_string(static_cast<unsigned char>(type));
+        refusal_ =
+            "invalid frontend message type " + std::to_string(static_cast<unsigned char>(type));
     } else if (has_length && static_cast<std::int32_t>(from_client_.length()) < 4) {
         refusal_ = "invalid message length";
     } else if (has_length && from_client_.length() > max_message_size_) {

@@ -23,8 +23,8 @@ public:
     /// How many of the client's bytes may be passed on: all, or those before a message that must
     /// not be. Then refusal() says why, and nothing may follow.
     std::size_t on_client(std::string_view in);
-    /// How many of the server's: fewer where a message is none (is_broken()), and with `to_boundary`
-    /// where the first message ends.
+    /// How many of the server's: fewer where a message is none (is_broken()), and with
+    /// `to_boundary` where the first message ends.
     std::size_t on_server(std::string_view in, bool to_boundary = false);
 
     /// In the words of PostgreSQL or of our own limits; empty while all is well.
@@ -58,8 +58,8 @@ private:
         std::size_t header_size = 0;  // bytes of a header that has come in part
         std::size_t body_left = 0;
 
-        /// Goes over the next stretch of `in`, which is not empty. A header that is complete is left
-        /// to the caller: type(), length(), and then enter() or nothing more.
+        /// Goes over the next stretch of `in`, which is not empty. A header that is complete is
+        /// left to the caller: type(), length(), and then enter() or nothing more.
         stretch take(std::string_view in, std::size_t& size) noexcept;
 
         void enter() noexcept;

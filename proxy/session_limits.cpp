@@ -363,8 +363,8 @@ void session::drain() {
 }
 
 void session::end_if_on(const pool_entry& removed) {
-    if (pool_ == &removed && (phase_ == phase::serving || phase_ == phase::joining ||
-                              phase_ == phase::replicating)) {
+    if (pool_ == &removed &&
+        (phase_ == phase::serving || phase_ == phase::joining || phase_ == phase::replicating)) {
         drain();
     }
 }

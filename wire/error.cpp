@@ -30,7 +30,8 @@ const char* sentence(wire_errc code) noexcept {
         case wire_errc::scram_channel_binding:
             return "the peer asked for a SCRAM channel binding that was not offered";
         case wire_errc::scram_downgrade:
-            return "the client supports SCRAM channel binding and does not know that it was offered";
+            return "the client supports SCRAM channel binding and does not know that it was "
+                   "offered";
         case wire_errc::scram_wrong_binding:
             return "the client's TLS connection ends at another certificate than the server's";
         case wire_errc::scram_iterations:

@@ -437,8 +437,8 @@ result<std::string> scram_server::on_client_final(std::string_view message) {
         !decode_base64_into(last->value, proof)) {
         return wire_errc::bad_scram_message;
     }
-    // Another header here than in client-first, or another certificate than ours: someone in between
-    // has changed one of the two.
+    // Another header here than in client-first, or another certificate than ours: someone in
+    // between has changed one of the two.
     if (!bound_to->starts_with(gs2_header_)) {
         return wire_errc::scram_channel_binding;
     }

@@ -73,8 +73,8 @@ result<scram_verifier> make_mock_verifier(std::string_view user, const scram_key
 inline constexpr std::string_view scram_mechanism = "SCRAM-SHA-256";
 inline constexpr std::string_view scram_plus_mechanism = "SCRAM-SHA-256-PLUS";
 
-/// The TLS connection below an exchange, as one end of it sees it. A man in the middle has two, with
-/// a certificate of his own towards the client.
+/// The TLS connection below an exchange, as one end of it sees it. A man in the middle has two,
+/// with a certificate of his own towards the client.
 ///
 /// Source    RFC 5929 section 4 (tls-server-end-point); RFC 5802 section 6
 struct scram_channel {
@@ -95,8 +95,8 @@ public:
     /// scram_downgrade, bad_verifier (no salt or iterations, or a nonce that is not printable).
     result<std::string> on_client_first(std::string_view message);
     /// client-final -> server-final. Errors: bad_scram_message, scram_nonce_mismatch,
-    /// scram_channel_binding, scram_wrong_binding, scram_wrong_proof, crypto_failure. The time taken
-    /// does not depend on where the proof differs.
+    /// scram_channel_binding, scram_wrong_binding, scram_wrong_proof, crypto_failure. The time
+    /// taken does not depend on where the proof differs.
     result<std::string> on_client_final(std::string_view message);
 
     /// After on_client_final succeeded: the keys with which to log in to a server that has the same

@@ -204,9 +204,7 @@ io_status stream::handshake(io_scratch& scratch, std::string_view& early) {
     return handshake(cipher, scratch, early);
 }
 
-io_status stream::handshake(
-    std::string_view first, io_scratch& scratch, std::string_view& early
-) {
+io_status stream::handshake(std::string_view first, io_scratch& scratch, std::string_view& early) {
     early = {};
     tls_->feed(first);
     scratch.cipher_out.clear();

@@ -93,8 +93,8 @@ public:
     /// The TLS handshake, driven by readability: `ok` when it is complete. Bytes behind it are in
     /// `early`.
     io_status handshake(io_scratch& scratch, std::string_view& early);
-    /// Its first step with ciphertext that was read before it was known to be such. `first` is not in
-    /// the scratch.
+    /// Its first step with ciphertext that was read before it was known to be such. `first` is not
+    /// in the scratch.
     io_status handshake(std::string_view first, io_scratch& scratch, std::string_view& early);
 
     /// False: the connection is broken.

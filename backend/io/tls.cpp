@@ -6,8 +6,8 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
-#include <array>
 #include <arpa/inet.h>
+#include <array>
 #include <cstring>
 #include <stdexcept>
 

@@ -76,8 +76,8 @@ public:
     /// Appends a close_notify.
     void close(std::string& out);
 
-    /// Both ends mean PostgreSQL's protocol: what is not asked for in plain text (an SSLRequest) has
-    /// to be said here, else another protocol's client or server could be made to talk to us.
+    /// Both ends mean PostgreSQL's protocol: what is not asked for in plain text (an SSLRequest)
+    /// has to be said here, else another protocol's client or server could be made to talk to us.
     [[nodiscard]] bool has_alpn() const noexcept;
 
     /// The common name of the peer's verified certificate; "" without one.

@@ -1,8 +1,8 @@
 // libFuzzer target: a replication connection's bytes, whole and cut anywhere: the same is known of
 // them, and the same is passed.
 //
-// Layout    first byte modulo 2: the client's bytes, or the server's; the second: how many pieces are
-// cut; for each the size of one; the rest: the bytes
+// Layout    first byte modulo 2: the client's bytes, or the server's; the second: how many pieces
+// are cut; for each the size of one; the rest: the bytes
 #include "proxy/replication_traffic.hpp"
 #include "tests/fuzz/choices.hpp"
 #include "tests/support/exact_buffer.hpp"

@@ -224,7 +224,7 @@ def test_towards_a_server(pg, start_box):
         box = to_server(server, start_box, ssl_negotiation="direct")
         assert box.raw("transaction").value("SELECT 1") == "x"
         assert all(session.is_direct for session in server.sessions)
-        assert server.sessions[0].socket.selected_alpn_protocol() == "postgresql"
+        assert server.sessions[0].alpn == "postgresql"
 
 
 @pytest.mark.parametrize("alpn", [ALPN, []])
@@ -234,7 +234,7 @@ def test_towards_a_server_that_is_asked(pg, start_box, alpn):
         box = to_server(server, start_box)
         assert box.raw("transaction").value("SELECT 1") == "x"
         assert not any(session.is_direct for session in server.sessions)
-        found = server.sessions[0].socket.selected_alpn_protocol()
+        found = server.sessions[0].alpn
         assert found == (alpn[0] if alpn else None)
 
 

@@ -53,10 +53,15 @@ class FakeSession(RawClient):
         self.startup = {}
         self.status = b"I"
         self.is_direct = False  # TLS began with the first byte
+        self.alpn = None
         self.seen = []  # every request, as (type, body)
         self._buffer = bytearray()
         self._statements = {}
         self._failed = False
+
+    def encrypt(self, context):
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.alpn = self.socket.selected_alpn_protocol()
 
     def read_startup(self):
         """The code and body of the packet behind the length."""
@@ -188,14 +193,14 @@ class FakeServer:
 
     def _serve(self, session):
         try:
-            if self._tls is not None and sock.recv(1, socket.MSG_PEEK) == b"\x16":
-                session.socket = self._tls.wrap_socket(sock, server_side=True)
+            if self._tls is not None and session.socket.recv(1, socket.MSG_PEEK) == b"\x16":
+                session.encrypt(self._tls)
                 session.is_direct = True
             code, body = session.read_startup()
             while code in (80877103, 80877104):
                 if code == 80877103 and self._tls is not None:
                     session.send(b"S")
-                    session.socket = self._tls.wrap_socket(session.socket, server_side=True)
+                    session.encrypt(self._tls)
                 else:
                     session.send(b"N")
                 code, body = session.read_startup()

@@ -198,10 +198,7 @@ TEST_CASE("both ends say that they mean PostgreSQL's protocol", "[backend][tls]"
         both_ends ends{*client, *server, "", false};
         ends.shake(100'000);
         return std::tuple{
-            ends.client_state,
-            ends.server_state,
-            ends.client.has_alpn(),
-            ends.server.has_alpn()};
+            ends.client_state, ends.server_state, ends.client.has_alpn(), ends.server.has_alpn()};
     };
     const auto ask = [&](std::string_view list) {
         REQUIRE(

@@ -873,7 +873,8 @@ TEST_CASE("config: certificates towards clients", "[config]") {
         CHECK(loaded.auth_maps[1].system_username == "boss");
         CHECK(loaded.auth_maps[2].name == "dev");
         CHECK_THROWS_WITH(
-            load_tls(start), Contains("toml:7: there is no map \"ops\"") && Contains("[[auth.maps]]")
+            load_tls(start),
+            Contains("toml:7: there is no map \"ops\"") && Contains("[[auth.maps]]")
         );
     }
     SECTION("towards a server the key is a secret: PEM text or a path") {

@@ -134,10 +134,18 @@ TEST_CASE("passed sockets: none", "[proxy][listener]") {
         ::unsetenv("LISTEN_PID");
         ::unsetenv("LISTEN_FDS");
     }
-    SECTION("they are another process's") { passed_first::tell("1", "1"); }
-    SECTION("no process is named") { passed_first::tell("", "1"); }
-    SECTION("the process is no number") { passed_first::tell("x", "1"); }
-    SECTION("there are none") { passed_first::tell(std::to_string(::getpid()), "0"); }
+    SECTION("they are another process's") {
+        passed_first::tell("1", "1");
+    }
+    SECTION("no process is named") {
+        passed_first::tell("", "1");
+    }
+    SECTION("the process is no number") {
+        passed_first::tell("x", "1");
+    }
+    SECTION("there are none") {
+        passed_first::tell(std::to_string(::getpid()), "0");
+    }
     CHECK(take_passed_sockets().empty());
     CHECK(std::getenv("LISTEN_FDS") == nullptr);
 }
@@ -176,7 +184,8 @@ TEST_CASE("passed sockets: what is none is an error", "[proxy][listener]") {
     }
     SECTION("not a number of sockets") {
         const passed_first passed{tcp_socket(AF_INET, true)};
-        const auto count = GENERATE(as<std::string>{}, "-1", "x", "1x", "1025", "99999999999999999");
+        const auto count =
+            GENERATE(as<std::string>{}, "-1", "x", "1x", "1025", "99999999999999999");
         passed_first::tell(std::to_string(::getpid()), count);
         CHECK(
             error_of(take_passed_sockets()) == "LISTEN_FDS=" + count + " is no number of sockets"

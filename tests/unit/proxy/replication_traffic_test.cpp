@@ -106,11 +106,13 @@ TEST_CASE("replication: what the walsender is doing", "[proxy][replication]") {
 
 TEST_CASE("replication: a message that is none is not passed", "[proxy][replication]") {
     const std::string before = message('d', "abc");
+
     struct bad_message {
         std::string bytes;
         std::string refusal;
         bool is_too_long;
     };
+
     const auto bad = GENERATE(
         bad_message{"!", "invalid frontend message type 33", false},
         bad_message{header('Z', 5), "invalid frontend message type 90", false},

@@ -169,7 +169,9 @@ TEST_CASE("a rule has the map that it names, and others have none", "[proxy][run
     for (const runtime* const ready : {&first, &second}) {
         const auto map = [&](const char* database) {
             return ready
-                ->rule_for({.address = "10.0.0.1", .is_local = false, .has_tls = true}, database, "a")
+                ->rule_for(
+                    {.address = "10.0.0.1", .is_local = false, .has_tls = true}, database, "a"
+                )
                 .map;
         };
         REQUIRE(map("app") != nullptr);

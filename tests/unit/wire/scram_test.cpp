@@ -38,7 +38,8 @@ constexpr auto rfc_client_final =
 constexpr auto rfc_server_final = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="sv;
 
 // The same exchange bound to the bytes 0 to 31 as the hash of a certificate, without a user's name.
-// No RFC has one with SHA-256: computed with Python's hmac and hashlib, by which RFC 7677's comes out.
+// No RFC has one with SHA-256: computed with Python's hmac and hashlib, by which RFC 7677's comes
+// out.
 constexpr auto bound_client_first = "p=tls-server-end-point,,n=,r=rOprNGfwEbeRWgbNEkqO"sv;
 constexpr auto bound_client_final =
     "c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=,"
@@ -370,7 +371,8 @@ TEST_CASE("an exchange that is bound to the TLS connection", "[wire][scram]") {
     scram_client client{std::string{rfc_client_nonce}, bound()};
     CHECK(client.is_bound());
     CHECK(client.first_message() == bound_client_first);
-    const std::string server_first = server.on_client_first(exact_buffer{bound_client_first}).value();
+    const std::string server_first =
+        server.on_client_first(exact_buffer{bound_client_first}).value();
     CHECK(server_first == rfc_server_first);
     const auto challenge = client.on_server_first(server_first).value();
     const auto keys = derive_scram_keys("pencil", challenge.salt, challenge.iterations).value();
@@ -386,9 +388,8 @@ TEST_CASE("an exchange that is bound to the TLS connection", "[wire][scram]") {
         const outcome unbound = exchange(rfc_verifier(), keys, "abc", "def");
         scram_server other = rfc_server(bound());
         scram_client onward{"ghi", bound()};
-        REQUIRE(
-            onward.on_server_first(other.on_client_first(onward.first_message()).value()).has_value()
-        );
+        REQUIRE(onward.on_server_first(other.on_client_first(onward.first_message()).value())
+                    .has_value());
         const auto proof = onward.final_message(unbound.server_keys).value();
         CHECK(onward.on_server_final(other.on_client_final(proof).value()).has_value());
     }
@@ -487,35 +488,28 @@ TEST_CASE("a man in the middle does not get through", "[wire][scram]") {
     SECTION("with a certificate of his own") {
         scram_server server = rfc_server(bound());
         scram_client client{
-            std::string{rfc_client_nonce},
-            {.end_point = std::string(32, 'm'), .is_bound = true}};
-        REQUIRE(
-            client.on_server_first(server.on_client_first(client.first_message()).value()).has_value()
-        );
+            std::string{rfc_client_nonce}, {.end_point = std::string(32, 'm'), .is_bound = true}};
+        REQUIRE(client.on_server_first(server.on_client_first(client.first_message()).value())
+                    .has_value());
         const std::string final = client.final_message(keys).value();
         CHECK(server.on_client_final(final).error() == wire_errc::scram_wrong_binding);
     }
     SECTION("who writes the right hash into the client's message") {
         scram_server server = rfc_server(bound());
         scram_client client{
-            std::string{rfc_client_nonce},
-            {.end_point = std::string(32, 'm'), .is_bound = true}};
-        REQUIRE(
-            client.on_server_first(server.on_client_first(client.first_message()).value()).has_value()
-        );
+            std::string{rfc_client_nonce}, {.end_point = std::string(32, 'm'), .is_bound = true}};
+        REQUIRE(client.on_server_first(server.on_client_first(client.first_message()).value())
+                    .has_value());
         const std::string final = client.final_message(keys).value();
-        const std::string forged = std::string{bound_client_final.substr(
-                                       0, bound_client_final.find(",r=")
-                                   )} +
-                                   final.substr(final.find(",r="));
+        const std::string forged =
+            std::string{bound_client_final.substr(0, bound_client_final.find(",r="))} +
+            final.substr(final.find(",r="));
         CHECK(server.on_client_final(forged).error() == wire_errc::scram_wrong_proof);
     }
     SECTION("who keeps the offer from the client") {
         scram_server server = rfc_server(able());
         const scram_client client{std::string{rfc_client_nonce}, able()};
-        CHECK(
-            server.on_client_first(client.first_message()).error() == wire_errc::scram_downgrade
-        );
+        CHECK(server.on_client_first(client.first_message()).error() == wire_errc::scram_downgrade);
     }
     SECTION("and writes that it could not bind") {
         scram_server server = rfc_server(able());
