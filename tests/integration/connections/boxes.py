@@ -10,7 +10,6 @@ The users are roles of the test server, so their passwords are in harness.postgr
 
 import os
 import re
-import signal
 import socket
 import threading
 
@@ -124,39 +123,7 @@ def options_of(create_sql):
 
 
 class Box(Signalbox):
-    """A Signalbox that may end and start again in its folder, where its catalog is."""
-
-    def __init__(self, *arguments, **options):
-        self.old_logs = []
-        super().__init__(*arguments, **options)
-
-    def kill(self):
-        """kill -9; `start` brings it back."""
-        self.close_clients()
-        os.kill(self.pid, signal.SIGKILL)
-        self.process.wait()
-        self._stopped = True
-        self.check_log()
-
-    def start(self, config=None):
-        """After stop() or kill()."""
-        assert self._stopped
-        if config is not None:
-            self.write_config(config)
-        self.old_logs.append(self.log)
-        self.log = self.folder / f"log-{len(self.old_logs)}"
-        self._stopped = False
-        self._launch(**self._options)
-        return self.wait_ready()
-
-    def restart(self, config=None):
-        self.stop()
-        return self.start(config)
-
-    def all_logs(self):
-        return "".join(path.read_text(errors="replace") for path in (*self.old_logs, self.log))
-
-    # One-line questions, each on a session of its own unless `client` is given.
+    """A Signalbox with one-line questions, each on a session of its own unless `client` is given."""
 
     def run(self, sql, user=BOSS, route="transaction", timeout=30):
         """Rows, or the command's tag. psycopg waits for ever: so the socket is cut at the end."""

@@ -155,6 +155,7 @@ class Signalbox:
         self.config_file = self.folder / "signalbox.toml"
         self.log = self.folder / "log"
         self.addresses = []
+        self.old_logs = []
         self._stopped = False
         self._clients = []
         self._options = {
@@ -292,6 +293,32 @@ class Signalbox:
         code = self.wait_exit(timeout)
         assert code == 0, f"exit status {code}:\n{self.log_text()[-3000:]}"
         return time.monotonic() - started
+
+    def kill(self):
+        """kill -9; `start` brings it back."""
+        self.close_clients()
+        os.kill(self.pid, signal.SIGKILL)
+        self.process.wait()
+        self._stopped = True
+        self.check_log()
+
+    def start(self, config=None):
+        """After stop() or kill(), in the same folder, where its catalog is."""
+        assert self._stopped
+        if config is not None:
+            self.write_config(config)
+        self.old_logs.append(self.log)
+        self.log = self.folder / f"log-{len(self.old_logs)}"
+        self._stopped = False
+        self._launch(**self._options)
+        return self.wait_ready()
+
+    def restart(self, config=None):
+        self.stop()
+        return self.start(config)
+
+    def all_logs(self):
+        return "".join(path.read_text(errors="replace") for path in (*self.old_logs, self.log))
 
     def connect(self, database="transaction", user="app", **options):
         """A psycopg connection in autocommit, without prepared statements unless asked."""
