@@ -238,10 +238,12 @@ relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     }
     const bool told = !q.empty() || had_batch;
     bool error_due = !was_skipping;
+    bool is_state_lost = false;
     while (!q.empty()) {
         auto& entry = q.front();
         const bool held_ready =
             entry.kind == request::inspection || entry.kind == request::restoration;
+        is_state_lost = is_state_lost || held_ready;
         if (error_due && !held_ready && entry.kind != request::setup) {
             wire::write_error_response(to_client.copied(), why);
             after_error(to_client);
@@ -267,6 +269,11 @@ relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     detach();
     if (!told) {
         in_trouble().lost = why;  // idle in a transaction: the next request is told
+    } else if (is_state_lost) {
+        // The statement has succeeded, but what it has set for the session will never be known:
+        // what comes next must not run without it.
+        in_trouble().lost = why;
+        trouble_->lost->hint = "What the session's last statement has set is lost.";
     }
     return loss::told;
 }

@@ -199,6 +199,12 @@ void session::on_client_bytes(std::string_view bytes) {
     }
 }
 
+/// Something will come of what the client has sent, without more of it.
+bool session::is_under_way() const noexcept {
+    return relay_->goes_on_alone() || relay_->is_blocked() || relay_->is_stalled() ||
+           ticket_ != 0 || cancels_ > 0 || deciding_;
+}
+
 /// The end of what the client sends. It may still read: `printf … | nc` does.
 void session::on_client_closed() {
     client_eof_ = true;
@@ -207,8 +213,7 @@ void session::on_client_closed() {
         linger();
         return;
     }
-    if (phase_ == phase::serving &&
-        (relay_->is_busy() || ticket_ != 0 || cancels_ > 0 || deciding_)) {
+    if (phase_ == phase::serving && is_under_way()) {
         probe_client();
         return;
     }
@@ -700,7 +705,9 @@ void session::resume() {
         return;
     }
     if (client_eof_) {
-        if (!relay_->is_busy() && held_.empty()) {
+        // What is held is a message that will never be whole; and a batch without its Sync, or a
+        // COPY without its end, would keep the server connection for ever.
+        if (!is_under_way()) {
             client_gone("the client closed the connection");
         }
         return;

@@ -95,6 +95,7 @@ private:
     void linger();
     void end_politely();
     [[nodiscard]] bool should_pause() const noexcept;
+    [[nodiscard]] bool is_under_way() const noexcept;
     void probe_client();
     bool send_to_client(std::string_view bytes);
     void fatal(const wire::report& why);
