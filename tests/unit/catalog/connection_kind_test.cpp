@@ -1,92 +1,22 @@
-// The options of connections: which there are, what each refuses, how changes are merged, and the
-// SQL that makes a connection again.
+// The options of connections: which there are, what each refuses, and the SQL that makes a
+// connection again.
 #include "catalog/connection_kind.hpp"
 
 #include "catalog/option_changes.hpp"
-#include "catalog/rejection.hpp"
 #include "tests/support/certificates.hpp"
+#include "tests/support/connection_world.hpp"
 
 #include <catch2/catch.hpp>
 
 #include <fstream>
 #include <iterator>
-#include <random>
 
 namespace {
 
 using namespace signalbox::catalog;
+using namespace signalbox::tests;
 using namespace std::chrono_literals;
 using Catch::Contains;
-using signalbox::parser::option_change;
-using signalbox::parser::option_setting;
-using action = option_change::action_kind;
-using texts = std::vector<std::string>;
-
-constexpr auto postgres = connection_type::postgres;
-constexpr auto aws_privatelink = connection_type::aws_privatelink;
-constexpr auto kafka = connection_type::kafka;
-
-/// Secrets, connections `tunnel` (AWS PRIVATELINK) and `other` (POSTGRES), and files below /config.
-class known_things : public plan_context {
-public:
-    std::map<std::string, std::string, std::less<>> secrets{{"pw", "hunter2"}};
-
-    [[nodiscard]] std::optional<std::string> find_secret(std::string_view name) const override {
-        const auto found = secrets.find(name);
-        return found != secrets.end() ? std::optional{found->second} : std::nullopt;
-    }
-
-    [[nodiscard]] std::optional<connection_type> find_connection(std::string_view name
-    ) const override {
-        if (name == "tunnel") {
-            return aws_privatelink;
-        }
-        return name == "other" ? std::optional{postgres} : std::nullopt;
-    }
-
-    [[nodiscard]] std::filesystem::path resolve_path(const std::string& path) const override {
-        return std::filesystem::path{"/config"} / path;
-    }
-};
-
-secret_name secret(std::string name) {
-    return {std::move(name)};
-}
-
-planned_connection plan(
-    connection_type type, const option_map& options, const plan_context& context = known_things{}
-) {
-    return kind_of(type).plan("c", options, context);
-}
-
-struct refusal {
-    std::string sqlstate;
-    std::string message;
-    std::string hint;
-    std::string option;
-};
-
-template <class Call>
-refusal refusal_of(Call call) {
-    try {
-        call();
-    } catch (const rejection& why) {
-        CHECK(why.what() == why.report().message);
-        CHECK(why.report().severity == "ERROR");
-        return {
-            why.report().sqlstate,
-            why.report().message + why.report().detail,
-            why.report().hint,
-            why.option()};
-    }
-    return {"00000", "planned", "", ""};
-}
-
-refusal refusal_of(
-    connection_type type, const option_map& options, const plan_context& context = known_things{}
-) {
-    return refusal_of([&] { return plan(type, options, context); });
-}
 
 /// The smallest options of each type.
 option_map required_of(connection_type type) {
@@ -723,172 +653,6 @@ TEST_CASE("connections: a URI with a password is not repeated", "[catalog]") {
     CHECK_THAT(host.message, Contains("invalid HOST") && !Contains("hunter2"));
     const refusal broker = refusal_of(kafka, {{"BROKER", "kafka://u:hunter2@h:1"}});
     CHECK_THAT(broker.message, Contains("invalid BROKER") && !Contains("hunter2"));
-}
-
-TEST_CASE("connections: the options of CREATE", "[catalog]") {
-    const connection_kind& kind = kind_of(postgres);
-    CHECK(
-        options_of(kind, {{"PORT", "1"}, {"HOST", "h"}, {"PASSWORD", secret("pw")}}) ==
-        option_map{{"HOST", "h"}, {"PASSWORD", secret("pw")}, {"PORT", "1"}}
-    );
-
-    struct row {
-        std::vector<option_setting> settings;
-        std::string message;
-    };
-
-    const auto tried = GENERATE(
-        row{{{"HOST", "a"}, {"BROKER", "b"}}, "POSTGRES connections do not support BROKER values"},
-        row{{{"HOST", "a"}, {"HOST", "a"}}, "HOST specified more than once"},
-        row{{{"HOST", "a"}, {"HOST", "a"}, {"SERVICE NAME", "s"}},  // the type comes first
-            "POSTGRES connections do not support SERVICE NAME values"}
-    );
-    const refusal found = refusal_of([&] { return options_of(kind, tried.settings); });
-    CHECK(found.sqlstate == "42601");
-    CHECK(found.message == tried.message);
-}
-
-TEST_CASE("connections: changes that are refused", "[catalog]") {
-    struct row {
-        std::vector<option_change> changes;
-        std::string message;
-    };
-
-    const auto tried = GENERATE(
-        row{{{action::set, "BROKER", "b"}}, "POSTGRES connections do not support BROKER values"},
-        row{{{action::drop, "BROKER", {}}}, "POSTGRES connections do not support BROKER values"},
-        row{{{action::reset, "BROKER", {}}}, "POSTGRES connections do not support BROKER values"},
-        row{{{action::set, "HOST", "a"}, {action::set, "HOST", "a"}},
-            "HOST specified more than once"},
-        row{{{action::set, "HOST", "a"}, {action::drop, "HOST", {}}},
-            "cannot both SET and DROP/RESET options HOST"},
-        row{{{action::reset, "HOST", {}}, {action::set, "HOST", "a"}},
-            "cannot both SET and DROP/RESET options HOST"},
-        row{{{action::set, "USER", "u"},
-             {action::set, "PORT", "1"},
-             {action::set, "DATABASE", "d"},
-             {action::reset, "USER", {}},
-             {action::drop, "PORT", {}}},
-            "cannot both SET and DROP/RESET options PORT, USER"},
-        row{{{action::drop, "PORT", {}}, {action::reset, "PORT", {}}},
-            "cannot both DROP and RESET options PORT"},
-        // the type, then duplicates, then conflicts
-        row{{{action::set, "HOST", "a"},
-             {action::drop, "HOST", {}},
-             {action::set, "HOST", "b"},
-             {action::drop, "BROKER", {}}},
-            "POSTGRES connections do not support BROKER values"},
-        row{{{action::set, "HOST", "a"}, {action::drop, "HOST", {}}, {action::set, "HOST", "b"}},
-            "HOST specified more than once"},
-        row{{{action::set, "HOST", "a"},
-             {action::drop, "HOST", {}},
-             {action::drop, "PORT", {}},
-             {action::reset, "PORT", {}}},
-            "cannot both SET and DROP/RESET options HOST"}
-    );
-    const option_map file{{"HOST", "f"}};
-    const refusal found = refusal_of([&] {
-        return change_options(kind_of(postgres), &file, {{"PORT", "1"}}, tried.changes);
-    });
-    CHECK(found.sqlstate == "42601");
-    CHECK(found.message == tried.message);
-}
-
-TEST_CASE("connections: changes are kept against the file", "[catalog]") {
-    const connection_kind& kind = kind_of(postgres);
-    const option_map file{{"HOST", "f"}, {"PORT", "1"}};
-    const std::vector<option_change> changes{
-        {action::set, "USER", "u"},
-        {action::drop, "PORT", {}},
-        {action::drop, "PORT", {}},  // twice is fine
-        {action::drop, "DATABASE", {}},
-        {action::reset, "HOST", {}},
-        {action::reset, "HOST", {}}};
-    const option_overrides before{{"HOST", "s"}, {"DATABASE", "d"}};
-    CHECK(
-        change_options(kind, &file, before, changes) ==
-        option_overrides{{"PORT", std::nullopt}, {"USER", "u"}}
-    );
-    CHECK(change_options(kind, nullptr, before, changes) == option_overrides{{"USER", "u"}});
-    CHECK(change_options(kind, &file, before, {}) == before);
-    // set to what the file says, it stays when the file changes
-    const auto same = change_options(kind, &file, {}, {{action::set, "HOST", "f"}});
-    const option_map later{{"HOST", "later"}};
-    CHECK(effective_options(&later, same) == option_map{{"HOST", "f"}});
-    // a DROP of what the file no longer has is nothing
-    CHECK(effective_options(&later, {{"PORT", std::nullopt}}) == later);
-}
-
-TEST_CASE("connections: any sequence of changes equals its outcome from scratch", "[catalog]") {
-    // The model knows no overrides: for each option, the last change that touched it decides.
-    constexpr std::size_t runs = 400;
-    const connection_kind& kind = kind_of(postgres);
-    const std::vector<std::string> names{kind.options().begin(), kind.options().end()};
-    std::mt19937 random{20240701};
-    const auto below = [&](std::size_t limit) {
-        return std::uniform_int_distribution<std::size_t>{0, limit - 1}(random);
-    };
-    const auto any_value = [&]() -> option_value {
-        const std::string text = std::to_string(below(5));
-        switch (below(3)) {
-            case 0:
-                return text;
-            case 1:
-                return secret(text);
-            default:
-                return texts{text, text};
-        }
-    };
-    std::size_t changes_made = 0;
-    for (std::size_t run = 0; run < runs; ++run) {
-        option_map file;
-        for (const std::string& name : names) {
-            if (below(2) == 0) {
-                file.emplace(name, any_value());
-            }
-        }
-        const bool is_in_file = run % 2 == 0;
-        const option_map* const base = is_in_file ? &file : nullptr;
-        std::map<std::string, option_change> last;
-        option_overrides kept;
-        option_overrides kept_in_statements;
-        std::vector<option_change> statement;
-        for (std::size_t step = below(40); step > 0; --step) {
-            option_change change{static_cast<action>(below(3)), names[below(names.size())], {}};
-            if (change.action == action::set) {
-                change.value = any_value();
-            }
-            last.insert_or_assign(change.name, change);
-            kept = change_options(kind, base, kept, {change});
-            ++changes_made;
-            // the same, several in one statement
-            const bool is_new = std::none_of(statement.begin(), statement.end(), [&](auto& each) {
-                return each.name == change.name;
-            });
-            if (!is_new || below(4) == 0) {
-                kept_in_statements = change_options(kind, base, kept_in_statements, statement);
-                statement.clear();
-            }
-            statement.push_back(change);
-        }
-        kept_in_statements = change_options(kind, base, kept_in_statements, statement);
-
-        option_map expected;
-        for (const std::string& name : names) {
-            const auto found = last.find(name);
-            if (found != last.end() && found->second.action == action::set) {
-                expected.emplace(name, *found->second.value);
-            } else if (is_in_file && file.contains(name) && (found == last.end() || found->second.action == action::reset)) {
-                expected.emplace(name, file.at(name));
-            }
-        }
-        REQUIRE(effective_options(base, kept) == expected);
-        REQUIRE(kept_in_statements == kept);
-        for (const auto& [name, value] : kept) {  // only what differs from having no change is kept
-            REQUIRE((value || (is_in_file && file.contains(name))));
-        }
-    }
-    CHECK(changes_made > 5 * runs);
 }
 
 TEST_CASE("connections: the SQL that makes a connection again", "[catalog]") {
