@@ -9,10 +9,7 @@ import pytest
 from harness import eventually
 from watching import NOTICES, Told, config
 
-BLOCKED = """
-SELECT pid FROM pg_stat_activity
-WHERE wait_event_type = 'Lock' AND query LIKE '%pg_get_viewdef%' AND pid <> pg_backend_pid()
-"""
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def locked(server, name):
 def waiting(server, but=None):
     """The server process of an examination that waits for a lock."""
     return eventually(
-        lambda: [pid for (pid,) in server.admin(BLOCKED) if pid != but],
+        lambda: [pid for (pid,) in server.admin(WAITING) if pid != but],
         "an examination waits for the lock",
     )[0]
 
