@@ -333,15 +333,26 @@ def test_thousands_of_idle_clients(pg, start_box):
 
 
 def test_connections_without_a_word(box):
-    """Port scanners, load balancers' checks, a browser, TLS without the request for it."""
-    hello = bytes.fromhex("16030100c8010000c40303") + b"\0" * 200
-    for data in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 64, b"\xff" * 64, hello):
+    """Port scanners, load balancers' checks, a browser."""
+    for data in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 64, b"\xff" * 64):
         client = RawClient("127.0.0.1", box.port)
         if data:
             client.send(data)
             client.read_to_end(timeout=5)
         client.close()
     assert box.raw("transaction").value("SELECT 1") == "1"
+
+
+def test_a_handshake_that_is_none(box):
+    """TLS is answered in TLS: with an alert."""
+    client = RawClient("127.0.0.1", box.port)
+    client.send(bytes.fromhex("16030100c8010000c40303") + b"\0" * 200)
+    client.socket.settimeout(5)
+    answer = b""
+    while data := client.socket.recv(100):
+        answer += data
+    assert answer[:1] == b"\x15" and len(answer) == 7, answer
+    client.close()
 
 
 def test_keepalive_towards_both_sides(pg, box):
