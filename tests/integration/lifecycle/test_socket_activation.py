@@ -97,7 +97,7 @@ def test_one_socket_for_both_families(pg, start_box):
     with both:
         box = start_box(config(pg, "debug"), wait=False, **passing(both))
         port = both.getsockname()[1]
-        box.wait_log(rf"ready .*\[::\]:{port}")
+        box.wait_log(rf"ready: .*\[::\]:{port}")
         client = RawClient("127.0.0.1", port).login("app", "transaction", ROLES["app"])
         assert client.value("SELECT 1") == "1"
         client.terminate()
