@@ -264,7 +264,7 @@ bool login::read_parameters(const wire::startup_message& msg) {
             if (!wanted) {
                 refuse(
                     wire::sqlstate::invalid_parameter_value,
-                    "invalid value for parameter \"replication\": \"" + std::string{value} + '"',
+                    R"(invalid value for parameter "replication": ")" + std::string{value} + '"',
                     R"(Valid values are: "false", 0, "true", 1, "database".)"
                 );
                 return false;

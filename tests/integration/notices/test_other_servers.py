@@ -100,14 +100,16 @@ def test_drop_schema_and_drop_owned(client):
 def test_rename(client):
     client.run(VIEW.format("before"))
     eventually(client.kept, "it is kept", 20)
+
+    def speaks_of(view, column):
+        text = f'view "noted.{view}" compares with NULL: {column} = NULL is never true'
+        return client.run("SELECT message FROM mz_internal.mz_notices") == [(text,)]
+
+    # One after the other: each is seen by itself.
     client.run("ALTER VIEW noted.before RENAME TO behind")
+    eventually(lambda: speaks_of("behind", "note"), "it speaks of the view's new name", 20)
     client.run("ALTER TABLE noted.rows RENAME COLUMN note TO remark")
-
-    def messages():
-        return client.run("SELECT message FROM mz_internal.mz_notices")
-
-    renamed = [('view "noted.behind" compares with NULL: remark = NULL is never true',)]
-    eventually(lambda: messages() == renamed, "it speaks of the new names", 20)
+    eventually(lambda: speaks_of("behind", "remark"), "it speaks of the column's new name", 20)
 
 
 def test_transactions(client):
