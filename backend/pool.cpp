@@ -73,15 +73,16 @@ bool pool::is_usable(const server_connection& connection) const {
     return connection.generation == group_->generation_.load(std::memory_order_relaxed);
 }
 
-connection_ptr pool::pop_idle() {
+/// `is_checked`: also one that has been idle for a moment only.
+connection_ptr pool::pop_idle(bool is_checked) {
     while (!idle_.empty()) {
         auto connection = std::move(idle_.back());
         idle_.pop_back();
         group_->shards_[worker_]->idle.store(idle_.size());
         connection->first = false;
         connection->set_user(nullptr);
-        if (is_usable(*connection) && (io_.loop.now() - connection->idle_since < unchecked_idle ||
-                                       connection->looks_alive())) {
+        const bool is_fresh = io_.loop.now() - connection->idle_since < unchecked_idle;
+        if (is_usable(*connection) && ((is_fresh && !is_checked) || connection->looks_alive())) {
             return connection;
         }
         discard(std::move(connection));
@@ -102,7 +103,7 @@ connection_ptr pool::try_acquire() {
     if (idle_.empty() || group_->waiting_.load() != 0) {
         return nullptr;
     }
-    return pop_idle();
+    return pop_idle(false);
 }
 
 std::uint64_t pool::wait(lease_waiter& waiter) {
@@ -146,7 +147,8 @@ void pool::cancel_wait(std::uint64_t id) {
 
 void pool::serve_waiters() {
     while (!idle_.empty() && group_->waiting_.load() != 0) {
-        auto connection = pop_idle();
+        // Who waits may be another worker's: this one has perhaps not heard yet that it is lost.
+        auto connection = pop_idle(true);
         if (!connection) {
             return;
         }

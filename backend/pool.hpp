@@ -161,7 +161,7 @@ public:
 
 private:
     bool is_usable(const server_connection& connection) const;
-    connection_ptr pop_idle();
+    connection_ptr pop_idle(bool is_checked);
     void push_idle(connection_ptr connection);
     connection_ptr take_from_idle(server_connection& connection);
     void serve_waiters();
