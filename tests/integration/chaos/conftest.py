@@ -45,8 +45,9 @@ class Lane:
 
 @pytest.fixture(scope="session")
 def seed():
-    """SIGNALBOX_CHAOS_SEED, or another one for each run; failures name it."""
-    return int(os.environ.get("SIGNALBOX_CHAOS_SEED") or random.randrange(10**6))
+    """SIGNALBOX_CHAOS_SEED: a number, or `random`; failures name it."""
+    wanted = os.environ.get("SIGNALBOX_CHAOS_SEED", "1")
+    return random.randrange(10**6) if wanted == "random" else int(wanted)
 
 
 @pytest.fixture(scope="session")

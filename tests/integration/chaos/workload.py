@@ -156,6 +156,8 @@ class Session:
                 self._read()
         except Ended:
             return False
+        if not self.messages:  # it was the login that was refused
+            return False
         assert self.messages[-1] == (b"Z", b"I"), self.messages[-3:]
         self.error = None
         try:

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from harness import ConnectionClosed, RawClient, Signalbox, eventually
-from harness.messages import bind, copy_data, execute, parse, query, sync
+from harness.messages import bind, copy_data, execute, flush, parse, query, sync
 from harness.postgres import ROLES
 from harness.processes import cpu_seconds, resident_bytes
 from harness.signalbox import is_instrumented, standard_config
@@ -142,6 +142,32 @@ def test_a_half_closed_client_gets_its_answers(box, mode):
     found = client.read_to_end()
     assert sum(kind == b"Z" for kind, _ in found) == 22
     assert b"last" in found[-3][1]
+
+
+@pytest.mark.parametrize(
+    "behind, unfinished",
+    [
+        (b"", parse("SELECT 1") + bind() + execute()),
+        (b"", parse("SELECT 1")),
+        (query("SELECT 'before' FROM pg_sleep(0.2)"), parse("SELECT 1") + bind() + flush()),
+        (query("SELECT 'before' FROM pg_sleep(0.2)"), query("SELECT 'cut'")[:-3]),
+        (b"", query("COPY left_behind FROM STDIN") + copy_data(b"7\n")),
+    ],
+    ids=["execute", "parse", "batch behind a query", "half a message", "copy in"],
+)
+def test_a_half_closed_client_that_owes_something(
+    pg, table, start_box, mode, behind, unfinished
+):
+    """What has no end will never get one: the session ends, and its server connection is free."""
+    box = start_box(standard_config(pg, route={"pool_size": 1}))
+    client = box.raw(mode)
+    client.send(behind + unfinished)
+    client.half_close()
+    found = client.read_to_end(timeout=5)
+    if behind:
+        assert any(b"before" in body for kind, body in found if kind == b"D"), found
+    assert not any(b"cut" in body for _, body in found), found
+    assert box.raw(mode).value("SELECT count(*) FROM left_behind", timeout=5) == "0"
 
 
 def test_half_sent_messages(box, mode):

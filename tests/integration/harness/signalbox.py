@@ -295,11 +295,11 @@ class Signalbox:
         return time.monotonic() - started
 
     def kill(self):
-        """kill -9; `start` brings it back."""
-        self.close_clients()
+        """kill -9, while its clients are there; `start` brings it back."""
         os.kill(self.pid, signal.SIGKILL)
         self.process.wait()
         self._stopped = True
+        self.close_clients()
         self.check_log()
 
     def start(self, config=None):
