@@ -11,6 +11,9 @@ namespace signalbox::proxy {
 namespace cm = wire::client_message;
 namespace sm = wire::server_message;
 
+/// Of a ReadyForQuery: itself and the transaction status.
+constexpr std::uint32_t ready_length = 5;
+
 replication_traffic::walk::stretch replication_traffic::walk::take(
     std::string_view in, std::size_t& size
 ) noexcept {
@@ -94,9 +97,7 @@ std::size_t replication_traffic::on_server(std::string_view in, bool to_boundary
             if (from_server_.type() == sm::ready_for_query) {
                 status_ = in[done];
             }
-        } else if (!wire::is_server_message(from_server_.type()) ||
-                   (what == walk::stretch::header &&
-                    static_cast<std::int32_t>(from_server_.length()) < 4)) {
+        } else if (!may_enter_server_message(what == walk::stretch::header)) {
             broken_ = true;
             from_server_.header_size -= size;  // none of it is passed
             return done;
@@ -110,6 +111,17 @@ std::size_t replication_traffic::on_server(std::string_view in, bool to_boundary
         }
     }
     return done;
+}
+
+bool replication_traffic::may_enter_server_message(bool has_length) const noexcept {
+    const char type = from_server_.type();
+    if (!wire::is_server_message(type)) {
+        return false;
+    }
+    const bool is_short = has_length && static_cast<std::int32_t>(from_server_.length()) < 4;
+    const bool is_odd =
+        has_length && type == sm::ready_for_query && from_server_.length() != ready_length;
+    return !is_short && !is_odd;
 }
 
 void replication_traffic::note_server_message() noexcept {

@@ -75,6 +75,7 @@ private:
 
     bool may_enter_client_message(bool has_length);
     void note_client_message() noexcept;
+    [[nodiscard]] bool may_enter_server_message(bool has_length) const noexcept;
     void note_server_message() noexcept;
 
     std::uint64_t max_message_size_;

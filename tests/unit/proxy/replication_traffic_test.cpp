@@ -145,7 +145,8 @@ TEST_CASE("replication: a message that is none is not passed", "[proxy][replicat
 
 TEST_CASE("replication: a server that does not keep the protocol", "[proxy][replication]") {
     const std::string before = message('d', "abc");
-    const auto bad = GENERATE(as<std::string>{}, "!", header('d', 3), header('d', 0xffffffffU));
+    const auto bad =
+        GENERATE(as<std::string>{}, "!", header('d', 3), header('d', 0xffffffffU), header('Z', 6));
     replication_traffic t{longest};
     CHECK(t.on_server(before + bad) == before.size());
     CHECK(t.is_broken());
