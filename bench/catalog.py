@@ -27,6 +27,7 @@ from servers import PG_BIN, TRANSACTION, Failure, PostgreSQL, Signalbox  # noqa:
 MOVING_CLIENTS = 64
 MOVE_EVERY = 0.5  # seconds
 TRAFFIC_CLIENTS = 8
+RUN = ["-n", "-j", 2]
 ROWS = 10_000
 VIEWS = 2_000
 HISTORY = "mz_internal.mz_connection_status_history"
@@ -60,12 +61,12 @@ class Bench:
         return self.start_box_again(**catalog)
 
     def start_box_again(self, **catalog):
-        settings = {"url": f"sqlite://{self.folder}/store.db", **catalog}
+        settings = {"url": f"sqlite:{self.folder}/store.db", **catalog}
         lines = "".join(f"{key} = {value_of(value)}\n" for key, value in settings.items())
         north = self.servers[0]
         self.box = Signalbox(self.folder, north, self.certificates, north.verifier(), 500)
         self.box.roles = ["superuser"]
-        self.box.sections = f"[catalog]\n{lines}\n[checks]\ninterval = \"1s\"\n"
+        self.box.sections = f"[catalog]\n{lines}\n[availability]\ninterval = \"1s\"\n"
         self.box.start()
         return self.box
 
@@ -91,7 +92,7 @@ def seconds_of(connection, sql, repeats=7):
 
 def pgbench(server, arguments, folder=None, **options):
     return subprocess.Popen(
-        [str(PG_BIN / "pgbench"), "-n", "-j", "2", *[str(each) for each in arguments]],
+        [str(PG_BIN / "pgbench"), *[str(each) for each in arguments]],
         env=server.environment(TRANSACTION),
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -123,7 +124,7 @@ def moves(bench):
     """The pause that clients see while a connection moves to and fro: at p99 at most 50 ms beyond the longest."""
     for server in bench.servers:
         with libpq.Connection(**server.parameters()) as connection:
-            connection.execute("DROP TABLE IF EXISTS moved; CREATE UNLOGGED TABLE moved (n int)")
+            connection.execute("CREATE UNLOGGED TABLE moved (n int)")
     box = bench.start_box()
     try:
         for mode in ("simple", "prepared"):
@@ -139,7 +140,7 @@ def move(bench, box, mode, moving, seconds=10):
         script = folder / "insert.sql"
         script.write_text("INSERT INTO moved VALUES (1);\n")
         load = pgbench(
-            box, ["-M", mode, "-c", MOVING_CLIENTS, "-T", seconds, "--log", "-f", script], folder
+            box, [*RUN, "-M", mode, "-c", MOVING_CLIENTS, "-T", seconds, "--log", "-f", script], folder
         )
         windows = []
         with libpq.Connection(**box.parameters()) as operator:
@@ -181,10 +182,10 @@ def move(bench, box, mode, moving, seconds=10):
 def compare_with_table(box, relation):
     """Reading all rows of a relation of Signalbox's, against the same rows in a real table."""
     with libpq.Connection(**box.parameters()) as connection:
-        connection.execute("DROP TABLE IF EXISTS kept")
         connection.execute(f"CREATE TABLE kept AS SELECT * FROM {relation}")
         rows = int(connection.execute(f"SELECT count(*) FROM {relation}"))
         ours, theirs = (seconds_of(connection, f"SELECT * FROM {each}") for each in (relation, "kept"))
+        connection.execute("DROP TABLE kept")
         return {
             "rows": f"{rows}",
             "read": f"{ours * 1000:.0f} ms",
@@ -201,12 +202,14 @@ def history(bench):
             time.sleep(0.05)
     box.stop()
     with sqlite3.connect(bench.folder / "store.db") as store:
-        names = [row[1] for row in store.execute("PRAGMA table_info(status_events)") if row[1] != "number"]
-        others = ", ".join(names)
+        tables = [row[0] for row in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        columns = {table: [row[1] for row in store.execute(f"PRAGMA table_info({table})")] for table in tables}
+        events = next(table for table in tables if {"connection_id", "occurred_at"} <= set(columns[table]))
+        others = ", ".join(name for name in columns[events] if name != "number")
         store.execute(
             f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) "
-            f"INSERT INTO status_events (number, {others}) SELECT (SELECT max(number) FROM status_events) + i, "
-            f"{others} FROM (SELECT * FROM status_events LIMIT 1), n"
+            f"INSERT INTO {events} (number, {others}) SELECT (SELECT max(number) FROM {events}) + i, "
+            f"{others} FROM (SELECT * FROM {events} LIMIT 1), n"
         )
     store.close()
     box = bench.start_box_again(history_per_connection=2 * ROWS)
@@ -218,7 +221,8 @@ def history(bench):
 
 def make_views(direct, first, last):
     with libpq.Connection(**direct.parameters()) as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS numbers (n int PRIMARY KEY)")
+        if first == 1:
+            connection.execute("CREATE TABLE numbers (n int PRIMARY KEY)")
         connection.execute(
             f"DO $$BEGIN FOR i IN {first}..{last} LOOP EXECUTE format("
             "'CREATE VIEW view_%s AS SELECT n, n + %s AS m FROM numbers WHERE n = NULL OR n > %s', i, i, i"
@@ -250,7 +254,7 @@ def views(bench, rounds=5):
         rates = []
         box = bench.start_box(notices=True)
         for _ in ("while they are examined", "afterwards"):
-            output = finish(pgbench(box, ["-S", "-c", TRAFFIC_CLIENTS, "-T", seconds]))
+            output = finish(pgbench(box, [*RUN, "-S", "-c", TRAFFIC_CLIENTS, "-T", seconds]))
             rates.append(float(output.split("tps = ")[1].split()[0]))
             took.append(until_found(box, VIEWS))
         ratios.append(rates[0] / rates[1])

@@ -20,7 +20,7 @@ constexpr int max_passed = 1024;
 /// A variable of the environment that nobody else is to see. Empty: not set.
 std::string take_variable(const char* name) {
     const char* const value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): no thread yet
-    const std::string out = value == nullptr ? "" : value;
+    std::string out = value == nullptr ? "" : value;
     ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe): no thread yet
     return out;
 }

@@ -31,6 +31,7 @@ def test_told_or_kept(client):
     eventually(lambda: not client.kept(), "it is cured", 20)
 
 
+@pytest.mark.slow  # 50 ms are not enough for a build with a sanitizer
 def test_one_is_told_at_once(client):
     """Before the command's completion."""
     create = "CREATE VIEW noted.v AS SELECT * FROM noted.rows WHERE note = NULL"
@@ -144,6 +145,7 @@ def test_behind_its_back_and_after_a_restart(server, start_box):
         server.admin("DROP SCHEMA behind CASCADE")
 
 
+@pytest.mark.slow  # 50 ms are not enough for a build with a sanitizer
 def test_over_the_extended_protocol(client, watched):
     """Parse, Bind, Execute and Sync in one: the notice stands before CommandComplete."""
     raw = watched.raw()
