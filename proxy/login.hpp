@@ -51,6 +51,9 @@ public:
 
     /// What to send before AuthenticationOk: NegotiateProtocolVersion has been sent; the SASL
     /// outcome has not.
+    /// What the client has sent behind the login, without waiting for its answer.
+    std::string take_input() noexcept { return std::exchange(input_, {}); }
+
     std::string take_farewell() { return std::move(farewell_); }
 
     /// The version that client and Signalbox speak, as the startup message writes it.

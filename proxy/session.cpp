@@ -322,6 +322,7 @@ std::string session::greet(
 }
 
 void session::serve(rewrite::parameter_set_ptr reported, std::uint32_t process_id) {
+    held_.insert(0, login_->take_input());
     const auto out = greet(reported->items(), process_id);
     relay_->set_reported(std::move(reported));
     phase_ = phase::serving;

@@ -251,3 +251,16 @@ def test_startup_parameters_once_more(box):
     client.authenticate("app", ROLES["app"])
     assert client.value("SHOW application_name") == "second"
     client.terminate()
+
+
+@pytest.mark.parametrize("database", ["session", "transaction"])
+def test_a_statement_behind_the_login(pg, start_box, database):
+    """Sent without waiting for the login's answer: PostgreSQL runs it, and so must we."""
+    changes = {"auth": {"method": "trust", "rules": []}}
+    box = start_box(standard_config(pg, changes))
+    client = RawClient("127.0.0.1", box.port)
+    client.send(messages.startup("app", database) + messages.query("SELECT 'early'"))
+    client.read_until(b"Z")  # the login's
+    found = client.read_until(b"Z")
+    assert any(kind == b"D" and b"early" in body for kind, body in found), found
+    client.close()
