@@ -346,6 +346,7 @@ def test_reordered_connections(lanes, recordings, mode, side, seed):
     assert met > rounds // 2
 
 
+@pytest.mark.slow
 def test_servers_that_are_silent_for_ever(lanes, recordings, seed, capsys):
     """No RST, no FIN, no answer, in any message: query_timeout and connect_timeout end every wait."""
     cases, _ = chosen(recordings, "transaction", "server", f"{seed} silent")

@@ -18,6 +18,8 @@ from harness.raw_client import ServerError
 from harness.signalbox import is_instrumented, standard_config
 from workload import LOST, QUIET, ROUTE, SCRIPTS, TABLE, Session
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 8
 # A server that starts or has crashed says so itself, to whoever is on it.
 CRASHED = LOST | {"57P02", "57P03"}
