@@ -2,14 +2,11 @@
 // way out.
 #include "proxy/config.hpp"
 
-#include "proxy/config_units.hpp"
-#include "tests/support/certificates.hpp"
+#include "tests/support/configurations.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
 
-#include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <stdlib.h>
 
 namespace {
@@ -18,34 +15,9 @@ using namespace signalbox::proxy;
 using namespace std::chrono_literals;
 using Catch::Contains;
 using Catch::StartsWith;
-using signalbox::tests::self_signed;
+using signalbox::tests::has_warning;
+using signalbox::tests::smallest;
 using signalbox::tests::temporary_folder;
-
-/// A certificate and its key, in PEM.
-struct key_pair {
-    std::string certificate;
-    std::string key;
-};
-
-std::string content_of(const std::string& file) {
-    std::ifstream in{file};
-    return {std::istreambuf_iterator<char>{in}, {}};
-}
-
-key_pair make_key_pair() {
-    const self_signed made{"localhost"};
-    return {.certificate = content_of(made.certificate()), .key = content_of(made.key())};
-}
-
-// Seven lines; what a test adds starts at line 8.
-constexpr std::string_view smallest =
-    "[tls]\n"
-    "mode = 'off'\n"
-    "[connections.main]\n"
-    "host = '127.0.0.1'\n"
-    "[[routes]]\n"
-    "database = 'app'\n"
-    "connection = 'main'\n";
 
 constexpr const char* file_name = "/nonexistent/signalbox.toml";
 
@@ -74,95 +46,7 @@ std::string at_line(int line) {
     return std::string{file_name} + ":" + std::to_string(line) + ": ";
 }
 
-bool has_warning(const configuration& loaded, std::string_view part) {
-    return std::ranges::any_of(loaded.warnings, [&](const std::string& warning) {
-        return warning.find(part) != std::string::npos;
-    });
-}
-
 }  // namespace
-
-TEST_CASE("config: durations", "[config]") {
-    struct row {
-        std::string_view text;
-        std::optional<std::chrono::milliseconds> value;
-    };
-
-    const auto [text, value] = GENERATE(
-        row{"60s", 60s},
-        row{"5min", 5min},
-        row{"500ms", 500ms},
-        row{"1h", 1h},
-        row{"2d", 48h},
-        row{"0", 0ms},
-        row{"7", 7s},
-        row{"7 s", 7s},
-        row{"3650d", 87600h},
-        row{"3651d", std::nullopt},
-        row{"99999999999999999999s", std::nullopt},
-        row{"18446744073709551615d", std::nullopt},
-        row{"", std::nullopt},
-        row{"s", std::nullopt},
-        row{"-1s", std::nullopt},
-        row{"1.5s", std::nullopt},
-        row{"5m", std::nullopt},
-        row{"5 ", std::nullopt},
-        row{"1s ", std::nullopt}
-    );
-    CAPTURE(text);
-    CHECK(parse_duration(text) == value);
-}
-
-TEST_CASE("config: sizes", "[config]") {
-    struct row {
-        std::string_view text;
-        std::optional<std::uint64_t> value;
-    };
-
-    const auto [text, value] = GENERATE(
-        row{"1GiB", 1ULL << 30},
-        row{"64KiB", 65'536},
-        row{"10MB", 10'000'000},
-        row{"1kB", 1'000},
-        row{"17", 17},
-        row{"17B", 17},
-        row{"0", 0},
-        row{"1TiB", 1ULL << 40},
-        row{"1024TiB", 1ULL << 50},
-        row{"1025TiB", std::nullopt},
-        row{"18446744073709551615KiB", std::nullopt},
-        row{"1G", std::nullopt},
-        row{"1GiBB", std::nullopt},
-        row{"-1", std::nullopt},
-        row{"", std::nullopt}
-    );
-    CAPTURE(text);
-    CHECK(parse_size(text) == value);
-}
-
-TEST_CASE("config: addresses and networks", "[config]") {
-    CHECK(is_address_or_network("10.0.0.0/8"));
-    CHECK(is_address_or_network("10.0.0.1"));
-    CHECK(is_address_or_network("::1/128"));
-    CHECK(is_address_or_network("2001:db8::"));
-    CHECK_FALSE(is_address_or_network("10.0.0.0/33"));
-    CHECK_FALSE(is_address_or_network("::/129"));
-    CHECK_FALSE(is_address_or_network("10.0.0.0/"));
-    CHECK_FALSE(is_address_or_network("10.0.0.0/-1"));
-    CHECK_FALSE(is_address_or_network("10.0.0/8"));
-    CHECK_FALSE(is_address_or_network("example.org"));
-    CHECK_FALSE(is_address_or_network(""));
-    CHECK_FALSE(is_address_or_network(std::string(200, '1')));
-}
-
-TEST_CASE("config: nearest name", "[config]") {
-    constexpr auto names = std::to_array<std::string_view>({"pool_size", "pool_mode", "port"});
-    CHECK(nearest_name("pool_sise", names) == "pool_size");
-    CHECK(nearest_name("Pool-Size", names) == "pool_size");
-    CHECK(nearest_name("prot", names) == "port");
-    CHECK(nearest_name("workers", names).empty());
-    CHECK(nearest_name(std::string(100'000, 'p'), names).empty());
-}
 
 TEST_CASE("config: the smallest file gives the example's defaults", "[config]") {
     const configuration loaded = load(std::string{smallest});
@@ -770,129 +654,6 @@ TEST_CASE("config: a misspelt secret is named", "[config]") {
         StartsWith(at_line(12)) && Contains(R"(unknown secret "app_wp")") &&
             Contains(R"(did you mean "app_pw"?)")
     );
-}
-
-TEST_CASE("config: certificates towards clients", "[config]") {
-    const temporary_folder folder;
-    const key_pair pair = make_key_pair();
-    const key_pair other = make_key_pair();
-    folder.write("good.crt", pair.certificate);
-    folder.write("good.key", pair.key);
-    folder.write("other.key", other.key);
-    folder.write("bad.crt", "not a certificate\n");
-    folder.write(
-        "damaged.crt", other.certificate + pair.certificate.substr(0, pair.certificate.size() / 2)
-    );
-    const std::string rest(smallest.substr(smallest.find("[connections")));
-    const auto load_tls = [&](const std::string& tls) {
-        return load_configuration(folder.write("signalbox.toml", "[tls]\n" + tls + rest));
-    };
-
-    SECTION("a pair is found beside the file") {
-        const configuration loaded = load_tls("certificate = 'good.crt'\nkey = 'good.key'\n");
-        CHECK(loaded.tls.mode == client_tls_mode::prefer);
-        CHECK(loaded.tls.certificate == folder.path() / "good.crt");
-        CHECK(loaded.tls.key == folder.path() / "good.key");
-        CHECK(loaded.warnings.empty());
-    }
-    SECTION("the defaults are found beside the file") {
-        folder.write("certs/server.crt", pair.certificate);
-        folder.write("certs/server.key", pair.key);
-        const configuration loaded = load_tls("mode = 'require'\n");
-        CHECK(loaded.tls.mode == client_tls_mode::require);
-        CHECK(loaded.tls.certificate == folder.path() / "certs/server.crt");
-    }
-    SECTION("without certificates prefer becomes off, with a warning") {
-        const configuration loaded = load_tls("mode = 'prefer'\n");
-        CHECK(loaded.tls.mode == client_tls_mode::off);
-        CHECK(has_warning(loaded, "signalbox.toml:2: TLS towards clients is off"));
-    }
-    SECTION("without certificates the strict modes are errors") {
-        const auto mode = GENERATE(as<std::string>{}, "require", "verify-ca", "verify-full");
-        CHECK_THROWS_WITH(
-            load_tls("mode = '" + mode + "'\n"), Contains("toml:2: ") && Contains("exists")
-        );
-    }
-    SECTION("a named file that is missing is an error in every mode but off") {
-        CHECK_THROWS_WITH(
-            load_tls("certificate = 'no.crt'\nkey = 'good.key'\n"),
-            Contains("toml:2: certificate: cannot read") && Contains("No such file")
-        );
-        CHECK(load_tls("mode = 'off'\ncertificate = 'no.crt'\n").tls.mode == client_tls_mode::off);
-    }
-    SECTION("what is no certificate, or another one's key, is an error") {
-        CHECK_THROWS_WITH(
-            load_tls("certificate = 'bad.crt'\nkey = 'good.key'\n"),
-            Contains("holds no certificate")
-        );
-        CHECK_THROWS_WITH(
-            load_tls("certificate = 'good.crt'\nkey = 'bad.crt'\n"),
-            Contains("holds no private key")
-        );
-        CHECK_THROWS_WITH(
-            load_tls("certificate = 'good.crt'\nkey = 'other.key'\n"),
-            Contains("is not the key of the certificate") && Contains("belong to each other")
-        );
-    }
-    SECTION("verify modes need an authority") {
-        const std::string certificates =
-            "certificate = 'good.crt'\nkey = 'good.key'\nmode = 'verify-ca'\n";
-        CHECK_THROWS_WITH(
-            load_tls(certificates), Contains("toml:4: ") && Contains("needs client_ca")
-        );
-        CHECK_THROWS_WITH(load_tls(certificates + "client_ca = 'bad.crt'\n"), Contains("toml:5: "));
-        CHECK_THROWS_WITH(
-            load_tls(certificates + "client_ca = 'damaged.crt'\n"), Contains("damaged")
-        );
-        CHECK(
-            load_tls(certificates + "client_ca = 'good.crt'\n").tls.mode ==
-            client_tls_mode::verify_ca
-        );
-    }
-    SECTION("certificates have a map of names") {
-        const std::string start =
-            "certificate = 'good.crt'\nkey = 'good.key'\nclient_ca = 'good.crt'\n"
-            "[[auth.rules]]\nmethod = 'cert'\nmap = 'ops'\n";
-        const std::string one =
-            "[[auth.maps]]\nname = 'ops'\nsystem_username = '/^(.*)@a$'\n"
-            "database_username = '\\1'\n";
-        const configuration loaded = load_tls(
-            start + one +
-            "[[auth.maps]]\nname = 'ops'\nsystem_username = 'boss'\ndatabase_username = 'all'\n"
-            "[[auth.maps]]\nname = 'dev'\nsystem_username = 'x'\ndatabase_username = 'y'\n"
-            "[auth]\nmethod = 'cert'\nmap = 'dev'\n"
-        );
-        CHECK(loaded.warnings.empty());
-        CHECK(loaded.default_auth_map == "dev");
-        REQUIRE(loaded.auth_rules.size() == 1);
-        CHECK(loaded.auth_rules[0].map == "ops");
-        REQUIRE(loaded.auth_maps.size() == 3);
-        CHECK(loaded.auth_maps[0].name == "ops");
-        CHECK(loaded.auth_maps[0].system_username == "/^(.*)@a$");
-        CHECK(loaded.auth_maps[0].database_username == "\\1");
-        CHECK(loaded.auth_maps[1].system_username == "boss");
-        CHECK(loaded.auth_maps[2].name == "dev");
-        CHECK_THROWS_WITH(
-            load_tls(start),
-            Contains("toml:7: there is no map \"ops\"") && Contains("[[auth.maps]]")
-        );
-    }
-    SECTION("towards a server the key is a secret: PEM text or a path") {
-        const std::string start =
-            "mode = 'off'\n[secrets]\nk = { file = 'good.key' }\np = { value = 'good.key' }\n"
-            "o = { value = 'other.key' }\n[connections.s]\nhost = 'a'\n"
-            "ssl_certificate = 'good.crt'\n";
-        CHECK_THAT(
-            load_tls(start + "ssl_key = 'k'\n").connections.at("s")->tls_key,
-            StartsWith("-----BEGIN")
-        );
-        CHECK(
-            load_tls(start + "ssl_key = 'p'\n").connections.at("s")->tls_key ==
-            folder.path() / "good.key"
-        );
-        CHECK_THROWS_WITH(load_tls(start + "ssl_key = 'o'\n"), Contains("toml:10: "));
-        CHECK_THROWS_WITH(load_tls(start), Contains("must be given together"));
-    }
 }
 
 TEST_CASE("config: the example loads and holds the defaults", "[config]") {
