@@ -18,6 +18,7 @@
 #include <cstring>
 #include <ctime>
 #include <fcntl.h>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <sys/resource.h>
@@ -271,11 +272,7 @@ private:
                 reload();
             } else if (signal == SIGTERM && !draining) {
                 draining = true;
-                log::info("draining: no new clients, running transactions may finish", {});
-                const auto until = backend::clock::now() + drain_timeout();
-                for (auto& each : workers_) {
-                    each->post([w = each.get(), until] { w->drain(until); });
-                }
+                drain();
                 // When all workers have ended, this thread is woken as by a second signal.
                 drained = std::thread{[this, main = pthread_self()] {
                     for (auto& each : workers_) {
@@ -298,6 +295,21 @@ private:
         }
         log::info("stopped", {});
         return status;
+    }
+
+    /// Returns when no worker accepts any more: who reads the log may let the next process listen.
+    void drain() {
+        const auto until = backend::clock::now() + drain_timeout();
+        // Shared: the last to count may still be inside when this thread goes on.
+        const auto deaf = std::make_shared<std::latch>(std::ptrdiff_t(workers_.size()));
+        for (auto& each : workers_) {
+            each->post([w = each.get(), until, deaf] {
+                w->drain(until);
+                deaf->count_down();
+            });
+        }
+        deaf->wait();
+        log::info("draining: no new clients, running transactions may finish", {});
     }
 
     [[nodiscard]] duration drain_timeout() const {
