@@ -537,6 +537,7 @@ void connection_service::examine_routes() {
     if (clock::now() < next_reconcile_) {
         return;
     }
+    std::set<std::pair<std::string, std::string>> asked_for;  // several routes may lead to one
     for (const auto& route : config_.routes) {
         if (!route->is_pattern) {
             const auto resolved = current()->resolve(route->database);
@@ -544,7 +545,8 @@ void connection_service::examine_routes() {
                 continue;
             }
             const std::pair where{resolved->connection_name, resolved->backend_database};
-            if (submit_examination(where.first, where.second, !examined_.contains(where), {})) {
+            if (asked_for.insert(where).second &&
+                submit_examination(where.first, where.second, !examined_.contains(where), {})) {
                 examined_.insert(where);
             }
         }
