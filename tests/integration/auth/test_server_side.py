@@ -327,7 +327,7 @@ def scram_box(start_box):
         {"edit_first": lambda text: text + ",x=an extension"},
         {"edit_final": lambda text: text + ",x=an extension"},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )
 def test_odd_but_right_scram_servers(scram_box, options):
     scram, box = scram_box(**options)
@@ -377,7 +377,7 @@ def test_keys_are_derived_once(start_box):
         {"edit_final": lambda text: ""},
         {"edit_final": lambda text: "e=other-error"},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )
 def test_wrong_scram_servers_are_refused(scram_box, options):
     """A server that cannot prove that it knows the password gets no statement."""
