@@ -62,19 +62,31 @@ def program(server):
     return path
 
 
-def run(program, test, port, database, options=()):
+def run(program, test, server, port, database, options=()):
     """Its exit status and words."""
     target = f"host=127.0.0.1 port={port} dbname={database} user=postgres sslmode=disable"
     command = [program, "-r", "700", *options, test, target]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired as late:
+        said = (late.stdout or b"") + (late.stderr or b"")
+        why = f"it hangs behind {said[-300:]}; the server: {under_way(server)}"
+        raise AssertionError(why) from late
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
 
-def traced(program, test, port, database):
+def under_way(server):
+    return server.admin(
+        "SELECT pid, state, wait_event_type, wait_event, now() - state_change, query "
+        "FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    )
+
+
+def traced(program, test, server, port, database):
     """What it prints, and its messages."""
     trace = scratch() / "libpq_pipeline.trace"
     trace.write_text("")
-    status, words = run(program, test, port, database, ["-t", trace])
+    status, words = run(program, test, server, port, database, ["-t", trace])
     messages = trace.read_text().splitlines()
     assert status == 0 and messages, words
     return words + messages
@@ -82,16 +94,16 @@ def traced(program, test, port, database):
 
 @pytest.mark.parametrize("test", TESTS)
 def test_the_same_messages(server, box, program, mode, test):
-    directly = traced(program, test, server.port, "app")
+    directly = traced(program, test, server, server.port, "app")
     server.admin(CLEAN)
-    through = traced(program, test, box.port, mode)
+    through = traced(program, test, server, box.port, mode)
     server.admin(CLEAN)
     differences = list(difflib.unified_diff(directly, through, "directly", mode, lineterm=""))
     assert not differences, "\n".join(differences)
 
 
 def test_pipelined_insert(server, box, program, mode):
-    assert run(program, "pipelined_insert", box.port, mode)[0] == 0
+    assert run(program, "pipelined_insert", server, box.port, mode)[0] == 0
     assert server.admin("SELECT count(*) FROM pq_pipeline_demo") == [(700,)]
     server.admin(CLEAN)
 
@@ -99,6 +111,6 @@ def test_pipelined_insert(server, box, program, mode):
 @pytest.mark.parametrize("server", [15], indirect=True)
 def test_some_hundred_thousand_statements_in_one_pipeline(server, box, program, mode):
     """Of 15 alone, for it takes a while: statements are sent until the server reads no more."""
-    status, words = run(program, "uniqviol", box.port, mode)
+    status, words = run(program, "uniqviol", server, box.port, mode)
     assert status == 0 and words[-1] == "ok", words[-3:]
     server.admin(CLEAN)
