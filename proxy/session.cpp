@@ -724,7 +724,10 @@ wire::report session::server_gone_report(const std::string& cause) const {
         .sqlstate = std::string{wire::sqlstate::connection_failure},
         .message = "the connection to the server was lost: " + cause,
         .detail = {},
-        .hint = "The statement may or may not have been executed. It was not repeated."};
+        .hint = relay_->in_transaction()
+                    ? "The transaction was rolled back, unless its COMMIT was under way. Nothing "
+                      "was repeated, and the next statement is outside of it."
+                    : "The statement may or may not have been executed. It was not repeated."};
     if (!relay_->fatal_body().empty()) {
         if (const auto said = wire::parse_report(relay_->fatal_body())) {
             report.message = "the connection to the server was lost: " + std::string{said->message};

@@ -39,6 +39,7 @@ def lost(found):
     fields = first_error(found)
     assert fields["C"] in LOST and fields["V"] == "ERROR", fields
     assert found[-1] == (b"Z", b"I"), found
+    return fields
 
 
 def when_running(victim, text):
@@ -87,7 +88,8 @@ def test_lost_inside_a_transaction(victim, box, way):
     victim.start()
     # The error belongs to the next request: the protocol has no place for it before.
     client.expect_silence(0.1)
-    lost(client.query("SELECT 1"))
+    told = lost(client.query("SELECT 1"))
+    assert "The transaction was rolled back" in told["H"] and "outside of it" in told["H"]
     assert client.value("SELECT count(*) FROM marks") == "0"
 
 
