@@ -2,6 +2,7 @@
 
 import filecmp
 import os
+import pathlib
 import re
 import signal
 import struct
@@ -86,27 +87,36 @@ def direct(server, mode="database", **startup):
     return client.login("app", "app", ROLES["app"], replication=mode, **startup)
 
 
-def run(name, *arguments, **options):
-    """A program of PostgreSQL's, with the password of `app`."""
-    return subprocess.run(
-        [str(BIN / name), *map(str, arguments)],
-        env={"PGPASSWORD": ROLES["app"], "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=options.pop("check", True),
-        **options,
-    )
-
-
 def begin(name, *arguments):
+    """A program of PostgreSQL's, with the password of `app`."""
     return subprocess.Popen(
         [str(BIN / name), *map(str, arguments)],
         env={"PGPASSWORD": ROLES["app"], "PATH": "/usr/bin:/bin"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
+
+
+def run(server, name, *arguments):
+    """What such a program says; it ends well, and soon."""
+    process = begin(name, *arguments)
+    try:
+        said, _ = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired as late:
+        left = f"walsenders {walsenders(server)}, unread {unread()}"
+        os.killpg(process.pid, signal.SIGKILL)  # pg_basebackup has a child that would go on
+        process.wait()
+        raise AssertionError(f"{name} hangs behind {late.stdout}; {left}") from late
+    assert process.returncode == 0, said
+    return said
+
+
+def unread():
+    """The host's TCP sockets with bytes that wait to be sent or read."""
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return [" ".join(line.split()[1:5]) for line in lines if " 00000000:00000000 " not in line]
 
 
 def end(process):
@@ -301,20 +311,20 @@ def test_a_slow_reader_fills_no_memory(wal, box):
 # --- tools
 
 
-def test_psql(box):
-    done = run(
-        "psql", "-XAtq", conninfo(box, dbname="session", replication="database"), "-c",
+def test_psql(wal, box):
+    said = run(
+        wal, "psql", "-XAtq", conninfo(box, dbname="session", replication="database"), "-c",
         "IDENTIFY_SYSTEM", "-c", "CREATE_REPLICATION_SLOT s TEMPORARY LOGICAL test_decoding", "-c",
         "SELECT count(*) FROM marks",
     )  # fmt: skip
-    lines = done.stdout.splitlines()
+    lines = said.splitlines()
     assert re.fullmatch(r"\d+\|1\|[0-9A-F]+/[0-9A-F]+\|app", lines[0]), lines
     assert lines[1].startswith("s|") and lines[2] == "0", lines
 
 
 def test_pg_receivewal(wal, box, tmp_path):
     """What it has received is the server's own segment."""
-    run("pg_receivewal", "-d", conninfo(box), "--slot", "receiver", "--create-slot")
+    run(wal, "pg_receivewal", "-d", conninfo(box), "--slot", "receiver", "--create-slot")
     wal.admin("SELECT pg_switch_wal()")
     name = wal.admin("SELECT pg_walfile_name(pg_current_wal_lsn() + 1)")[0][0]
     process = begin(
@@ -338,7 +348,7 @@ def test_pg_receivewal(wal, box, tmp_path):
 
 def test_pg_recvlogical(wal, box, tmp_path):
     options = ["-d", conninfo(box, dbname="session"), "--slot", "decoder"]
-    run("pg_recvlogical", *options, "--create-slot", "-P", "test_decoding")
+    run(wal, "pg_recvlogical", *options, "--create-slot", "-P", "test_decoding")
     out = tmp_path / "out"
     process = begin("pg_recvlogical", *options, "--start", "-f", out, "-F", "1", "-s", "1")
     try:
@@ -362,9 +372,9 @@ def test_pg_recvlogical(wal, box, tmp_path):
     # What it has confirmed is not sent again.
     again = tmp_path / "again"
     end_position = lsn(wal)
-    run("pg_recvlogical", *options, "--start", "-f", again, "--endpos", end_position)
+    run(wal, "pg_recvlogical", *options, "--start", "-f", again, "--endpos", end_position)
     assert "table " not in again.read_text()
-    run("pg_recvlogical", *options, "--drop-slot")
+    run(wal, "pg_recvlogical", *options, "--drop-slot")
     assert wal.admin("SELECT count(*) FROM pg_replication_slots") == [(0,)]
 
 
@@ -372,9 +382,9 @@ def test_pg_basebackup(wal, box, tmp_path):
     """With the log streamed beside it: two connections at a time."""
     wal.admin("INSERT INTO marks SELECT g, 'backed up' FROM generate_series(1, 1000) g")
     target = tmp_path / "backup"
-    run("pg_basebackup", "-d", conninfo(box), "-D", target, "-X", "stream", "-c", "fast", "-P")
-    done = run("pg_verifybackup", target)
-    assert "backup successfully verified" in done.stdout + done.stderr
+    options = ["-D", target, "-X", "stream", "-c", "fast", "-P", "-v"]
+    run(wal, "pg_basebackup", "-d", conninfo(box), *options)
+    assert "backup successfully verified" in run(wal, "pg_verifybackup", target)
 
 
 def test_psycopg2(wal, box):
