@@ -72,6 +72,11 @@ namespace {
     throw std::runtime_error(what + ": " + last_tls_error());
 }
 
+/// Plaintext of one record towards a client, as PostgreSQL sends it. libpq makes room for so much
+/// before it reads; of a larger record a part stays inside OpenSSL, where who waits for the socket
+/// with select() or poll() never sees it (pg_basebackup, the asynchronous API of drivers).
+constexpr long client_record_bytes = 8192;
+
 /// As in the handshake: the length, and the name.
 constexpr std::string_view alpn_list = "\x0apostgresql";
 constexpr std::string_view alpn_name = alpn_list.substr(1);
@@ -141,6 +146,7 @@ ssl_ctx_ptr make_tls_server_context(const tls_server_settings& settings) {
     set_common(ctx.get());
     SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_alpn_select_cb(ctx.get(), &select_alpn, nullptr);
+    SSL_CTX_ctrl(ctx.get(), SSL_CTRL_SET_MAX_SEND_FRAGMENT, client_record_bytes, nullptr);
     if (settings.tls_1_3_only) {
         SSL_CTX_set_min_proto_version(ctx.get(), TLS1_3_VERSION);
     }

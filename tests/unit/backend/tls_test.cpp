@@ -3,6 +3,7 @@
 #include "backend/io/tls.hpp"
 
 #include "tests/support/certificates.hpp"
+#include "wire/bytes.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -96,6 +97,24 @@ TEST_CASE("data come through in order, whatever the records and reads", "[backen
         got.append(room, 0, done.bytes);
     }
     CHECK(got == plain + "tail");
+}
+
+TEST_CASE("libpq has room for each record that a client gets", "[backend][tls]") {
+    const auto server = server_context();
+    const auto client = make_tls_client_context({});
+    both_ends ends{*client, *server, "", false};
+    ends.shake(100'000);
+    std::string cipher;
+    REQUIRE(ends.server.encrypt(std::string(100'000, 'x'), cipher));
+    std::size_t records = 0;
+    for (std::size_t at = 0; at < cipher.size(); ++records) {
+        // Type, version, length; in the length the content's type and the tag count, too.
+        REQUIRE(at + 5 <= cipher.size());
+        const std::size_t length = signalbox::wire::load_u16(cipher.data() + at + 3);
+        CHECK(length <= 8192 + 17);
+        at += 5 + length;
+    }
+    CHECK(records == 13);
 }
 
 TEST_CASE("close_notify is an end, garbage is a failure", "[backend][tls]") {
