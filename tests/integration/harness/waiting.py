@@ -16,11 +16,12 @@ def scratch():
     """The run's temporary folder, removed at exit; SIGNALBOX_KEEP=1 leaves it for a look at logs.
 
     The account postgres must be able to pass through it, and a socket's path has 107 bytes at most:
-    hence mode 0711 and /tmp.
+    hence mode 0711 and /tmp, or what SIGNALBOX_SCRATCH says.
     """
     global _scratch
     if _scratch is None:
-        _scratch = pathlib.Path(tempfile.mkdtemp(prefix="signalbox-test-", dir="/tmp"))
+        folder = os.environ.get("SIGNALBOX_SCRATCH", "/tmp")
+        _scratch = pathlib.Path(tempfile.mkdtemp(prefix="signalbox-test-", dir=folder))
         _scratch.chmod(0o711)
         owner = os.getpid()
 
