@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
+#include <utility>
 
 namespace signalbox::proxy {
 namespace {
@@ -12,7 +14,12 @@ using catalog::object_oid;
 
 constexpr auto question_timeout = std::chrono::seconds{30};
 constexpr std::size_t most_databases = 64;
-constexpr std::size_t objects_at_once = 200;
+
+/// Some 20 ms of the server's time.
+constexpr std::size_t objects_at_once = 50;
+/// A sweep of everything asks for a twentieth of the time, and rests; but it comes to an end.
+constexpr int sweep_rest = 19;
+constexpr auto sweep_time = std::chrono::seconds{20};
 
 /// Views, materialized views and indexes with what changes when they do: their own row, the rule
 /// behind a view, the names and columns of what they are about.
@@ -112,25 +119,6 @@ void look_at(
     }
 }
 
-void look_at_all(
-    backend::control_connection& server,
-    const catalog::notice_place& place,
-    catalog::examination& out
-) {
-    std::vector<object_oid> all;
-    for (const auto& row : server.query(catalog::examined_objects_sql)) {
-        all.push_back(number(row.at(0)));
-    }
-    for (std::size_t at = 0; at < all.size(); at += objects_at_once) {
-        const auto end = std::min(all.size(), at + objects_at_once);
-        const std::vector<object_oid> some(
-            all.begin() + static_cast<std::ptrdiff_t>(at),
-            all.begin() + static_cast<std::ptrdiff_t>(end)
-        );
-        look_at(some, server, place, out);
-    }
-}
-
 /// And at what depends on it.
 void look_at_changed(
     const std::vector<object_oid>& changed,
@@ -179,6 +167,7 @@ void examiner::stop() {
             asking_->interrupt();
         }
     }
+    urged_.notify_all();
     thread_.stop();
 }
 
@@ -190,7 +179,16 @@ bool examiner::ask(backend::control_connection* server) {
 }
 
 void examiner::examine(examined_database where, bool is_all, maker done) {
-    if (!done) {
+    if (done) {
+        {
+            const std::lock_guard lock{mutex_};
+            urgent_.push_back({std::move(where), std::move(done)});
+        }
+        urged_.notify_all();
+        thread_.submit([this] { answer_makers(); });
+        return;
+    }
+    {
         const std::lock_guard lock{mutex_};
         const auto [waiting, is_new] =
             waiting_.emplace(database_key{where.connection_id, where.database}, is_all);
@@ -199,19 +197,36 @@ void examiner::examine(examined_database where, bool is_all, maker done) {
             return;
         }
     }
-    thread_.submit([this, where = std::move(where), is_all, done = std::move(done)] {
-        bool asks_for_all = is_all;
-        if (!done) {
+    thread_.submit([this, where = std::move(where)] {
+        answer_makers();
+        bool asks_for_all = false;
+        {
             const std::lock_guard lock{mutex_};
             asks_for_all = waiting_.extract({where.connection_id, where.database}).mapped();
         }
-        work(where, asks_for_all, done);
+        work(where, asks_for_all, {});
     });
+}
+
+/// All that wait, whoever has been called for them.
+void examiner::answer_makers() {
+    for (;;) {
+        std::optional<question> next;
+        {
+            const std::lock_guard lock{mutex_};
+            if (urgent_.empty()) {
+                return;
+            }
+            next = std::move(urgent_.front());
+            urgent_.pop_front();
+        }
+        work(next->where, false, std::move(next->done));
+    }
 }
 
 void examiner::work(const examined_database& where, bool is_all, maker done) {
     const database_key key{where.connection_id, where.database};
-    if (known_.size() >= most_databases && !known_.contains(key)) {
+    if (known_.size() >= most_databases && !known_.contains(key) && !is_sweeping_) {
         known_.erase(known_.begin());
     }
     auto& known = known_[key];
@@ -236,15 +251,21 @@ void examiner::work(const examined_database& where, bool is_all, maker done) {
                 return;
             }
             if (is_new) {
+                ++known.connected;
                 known.server->connect();
                 known.server->query(catalog::facts_settings_sql);
             }
             look(known, where, done);
             ask(nullptr);
+            if (!known.is_swept && std::exchange(known.has_news, false)) {
+                examine(where, false, {});
+            }
             return;
         } catch (const backend::control_error& why) {
-            ask(nullptr);
             known.server.reset();
+            if (!ask(nullptr)) {
+                return;  // it was told to end
+            }
             // One that had been open may have been closed since; a new one is tried once.
             if (is_last || !was_open || why.is_refusal()) {
                 warn_("an examination has failed", where.database + ": " + why.what());
@@ -258,6 +279,60 @@ void examiner::work(const examined_database& where, bool is_all, maker done) {
     }
     if (done) {
         done({});  // it never fails the client's statement
+    }
+}
+
+/// Everything, a part at a time.
+void examiner::sweep(
+    known_database& known, const catalog::notice_place& place, catalog::examination& out
+) {
+    using clock = std::chrono::steady_clock;
+    std::vector<object_oid> all;
+    for (const auto& row : known.server->query(catalog::examined_objects_sql)) {
+        all.push_back(number(row.at(0)));
+    }
+    const auto end = clock::now() + sweep_time;
+    for (std::size_t at = 0; at < all.size();) {
+        const auto started = clock::now();
+        const auto size = std::min(all.size() - at, objects_at_once);
+        const auto from = all.begin() + static_cast<std::ptrdiff_t>(at);
+        look_at({from, from + static_cast<std::ptrdiff_t>(size)}, *known.server, place, out);
+        at += size;
+        if (at < all.size()) {
+            const auto now = clock::now();
+            const auto parts_left = (all.size() - at + objects_at_once - 1) / objects_at_once;
+            const auto left = std::max(end - now, clock::duration::zero());
+            rest(
+                known,
+                std::min<clock::duration>(
+                    (now - started) * sweep_rest, left / static_cast<int>(parts_left)
+                )
+            );
+        }
+    }
+}
+
+/// Answers makers meanwhile. Throws control_error when the sweep cannot go on.
+void examiner::rest(known_database& known, std::chrono::steady_clock::duration pause) {
+    const auto until = std::chrono::steady_clock::now() + pause;
+    const auto connected = known.connected;
+    ask(nullptr);
+    known.is_swept = is_sweeping_ = true;
+    for (bool is_over = false; !is_over;) {
+        {
+            std::unique_lock lock{mutex_};
+            is_over = !urged_.wait_until(lock, until, [this] {
+                return is_stopped_ || !urgent_.empty();
+            }) || is_stopped_;
+        }
+        answer_makers();
+    }
+    known.is_swept = is_sweeping_ = false;
+    if (known.connected != connected || known.server == nullptr) {
+        throw backend::control_error("the connection was lost meanwhile", false);
+    }
+    if (!ask(known.server.get())) {
+        throw backend::control_error("it was interrupted", false);
     }
 }
 
@@ -297,6 +372,10 @@ void examiner::look(known_database& known, const examined_database& where, maker
             }
         }
         std::exchange(done, {})(std::move(reports));
+        if (known.is_swept) {
+            known.has_news = true;
+            return;
+        }
     }
     if (!known.owes_all && changed.empty() && gone.empty()) {
         return;
@@ -311,7 +390,7 @@ void examiner::look(known_database& known, const examined_database& where, maker
              .is_rename = true},
         .gone = {}};
     if (known.owes_all) {
-        look_at_all(*known.server, place, out.found);
+        sweep(known, place, out.found);
     } else {
         out.gone = std::move(gone);
         look_at_changed(changed, *known.server, place, out.found);

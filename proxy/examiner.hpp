@@ -6,6 +6,9 @@
 //   at first sight, and whenever it is asked for, everything. An examination that fails halfway
 //   leaves all that as it was: the next one has it to do once more.
 //
+// Where everything is examined, a part at a time and the server rests in between: traffic must not
+// feel it. Who waits for an answer meanwhile has it between two parts.
+//
 // Executor  the public functions: any thread. `tell` and `done` are called on the examiner's.
 #pragma once
 
@@ -14,7 +17,9 @@
 #include "catalog/notices.hpp"
 #include "catalog/notices/types.hpp"
 
+#include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -65,7 +70,15 @@ private:
         std::shared_ptr<const catalog::postgres_connection> of;
         std::map<std::uint32_t, std::string> versions;  // by oid, of what was told
         bool is_known = false;                          // the versions
-        bool owes_all = true;  // everything is to be examined, not only what has changed
+        bool owes_all = true;    // everything is to be examined, not only what has changed
+        bool is_swept = false;   // just now, part by part
+        bool has_news = false;   // since it is swept: a look behind it
+        unsigned connected = 0;  // how often
+    };
+
+    struct question {
+        examined_database where;
+        maker done;
     };
 
     using database_key = std::pair<std::string, std::string>;  // connection's id, database
@@ -73,11 +86,19 @@ private:
     bool ask(backend::control_connection* server);
     void work(const examined_database& where, bool is_all, maker done);
     void look(known_database& known, const examined_database& where, maker& done);
+    void answer_makers();
+    void sweep(
+        known_database& known, const catalog::notice_place& place, catalog::examination& out
+    );
+    void rest(known_database& known, std::chrono::steady_clock::duration pause);
 
     teller tell_;
     std::function<void(const std::string&, const std::string&)> warn_;
     std::map<database_key, known_database> known_;
+    bool is_sweeping_ = false;
     std::mutex mutex_;  // what follows
+    std::condition_variable urged_;
+    std::deque<question> urgent_;  // their makers wait
     backend::control_connection* asking_ = nullptr;
     bool is_stopped_ = false;
     std::map<database_key, bool>
