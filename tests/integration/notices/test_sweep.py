@@ -6,7 +6,7 @@ import re
 import pytest
 
 from harness import Postgres, eventually
-from watching import Told, config
+from watching import NOTICES, Told, config
 
 VIEWS = 400
 LINE = re.compile(r"^(\S+ \S+) UTC .*duration: ([0-9.]+) ms  statement: (.*)", re.MULTILINE)
@@ -45,10 +45,11 @@ def test_what_changes_meanwhile(large, start_box):
     told = Told(box)
     told.run("CREATE VIEW noted.new AS SELECT note FROM noted.rows WHERE note = NULL")
     told.run("DROP VIEW noted.v7")
-    names = "SELECT o.name FROM mz_internal.mz_notices n JOIN mz_catalog.mz_objects o ON o.id = n.object_id"
+    noticed = f"SELECT object_id FROM {NOTICES}"
 
     def known():
-        found = {name for (name,) in told.run(names)}
+        names = told.run(f"SELECT name FROM mz_catalog.mz_objects WHERE id IN ({noticed})")
+        found = {name for (name,) in names}
         return len(found) == VIEWS and "new" in found and "v7" not in found
 
     eventually(known, "both are known", 60)
