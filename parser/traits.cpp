@@ -352,6 +352,47 @@ bool quick_scan(std::string_view sql) noexcept {
            sql.find_first_not_of(" \t\r\n;", semicolon) != std::string_view::npos;
 }
 
+bool may_name_sequence_values(std::string_view sql) noexcept {
+    for (const char v : {'v', 'V'}) {
+        for (auto at = sql.find(v); at != std::string_view::npos; at = sql.find(v, at + 1)) {
+            if (stands_at(sql, at, "lastval", 4) || stands_at(sql, at, "currval", 4)) {
+                return true;
+            }
+        }
+    }
+    for (auto at = sql.find('&'); at != std::string_view::npos; at = sql.find('&', at + 1)) {
+        if (stands_at(sql, at, "u&\"", 1)) {  // can spell any name
+            return true;
+        }
+    }
+    return false;
+}
+
+bool calls_nothing(std::string_view sql) noexcept {
+    constexpr auto words = std::to_array<std::string_view>(
+        {"begin",
+         "start",
+         "commit",
+         "end",
+         "rollback",
+         "abort",
+         "savepoint",
+         "release",
+         "set",
+         "show"}
+    );
+    const auto semicolon = sql.find(';');
+    if (semicolon != std::string_view::npos &&
+        sql.find_first_not_of(" \t\r\n;", semicolon) != std::string_view::npos) {
+        return false;
+    }
+    const auto first = lexer{sql}.next();
+    return first.kind == token_kind::word &&
+           std::any_of(words.begin(), words.end(), [&](std::string_view word) {
+               return equals_ignoring_case(first.text, word);
+           });
+}
+
 text_traits scan_text(std::string_view sql) {
     text_traits found;
     if (!quick_scan(sql)) {

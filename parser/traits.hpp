@@ -43,6 +43,14 @@ struct text_traits {
 /// False: the text has none of the traits. Cost: about half a nanosecond a byte.
 bool quick_scan(std::string_view sql) noexcept;
 
+/// False: the text names neither lastval nor currval, in code or in a string. Cost: two or three
+/// searches for a byte.
+bool may_name_sequence_values(std::string_view sql) noexcept;
+
+/// The text is one statement that begins, ends or marks a transaction, or sets or shows a
+/// parameter: no function is called in it. Cost: the first tokens, and a search for a byte.
+bool calls_nothing(std::string_view sql) noexcept;
+
 /// What is read of a text: a millisecond of an event loop.
 constexpr std::size_t max_scanned_tokens = 20'000;
 constexpr std::size_t max_scanned_bytes = std::size_t{128} << 10U;

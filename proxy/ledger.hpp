@@ -33,6 +33,7 @@ enum class request : std::uint8_t {
     inspection,   // our Query that asks for the session's state
     cut,          // our Sync in the middle of a client's extended batch
     carried,      // our Parse and Sync of a statement that moves to another server
+    sequences,    // our Query that discards what others have drawn from sequences
     restoration,  // our Query that returns reset parameters to the startup packet's values
     local         // answered here when its turn comes
 };
@@ -45,6 +46,7 @@ constexpr bool is_batch_end(request kind) noexcept {
         case request::cut:
         case request::function_call:
         case request::setup:
+        case request::sequences:
         case request::inspection:
         case request::carried:
         case request::restoration:
@@ -84,6 +86,7 @@ struct ledger_detail {
     std::uint64_t columns = 0;               // a Describe: see relay_columns.cpp
     bool is_deallocate = false;              // a local DEALLOCATE
     bool deallocates = false;                // an Execute that ends `client_name`, there `number`
+    bool discards_sequences = false;         // an Execute of ours: see relay_sequences.cpp
     bool only_local_set = false;             // SET LOCAL: its tag means nothing for the session
     std::optional<named_relations> renamed;  // by a Parse or a Close: see relay_relations.cpp
     sent_text_ptr sent;  // what was sent in the stead of the client's text, where that was changed

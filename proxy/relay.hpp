@@ -68,6 +68,7 @@ struct server_state final : backend::server_attachment {
     static constexpr std::uint64_t unnamed_unknown = ~std::uint64_t{0};
     /// As behind every simple Query: PostgreSQL drops the unnamed statement there.
     static constexpr std::uint64_t unnamed_none = 0;
+    static constexpr std::uint64_t sequences_of_several = ~std::uint64_t{0};
 
     ledger requests;
     rewrite::server_statements statements;
@@ -78,7 +79,10 @@ struct server_state final : backend::server_attachment {
     std::uint64_t unnamed = 0;            // token of the unnamed statement that it holds; 0 = none
     std::uint64_t unnamed_in = 0;         // the batch that has made it so
     std::uint64_t batch = 1;              // grows with every Query and Sync
-    std::size_t stream_left = 0;          // of a server message that is passed in pieces
+    /// What currval() and lastval() give may be this session's, and no other's; 0: they give
+    /// nothing.
+    std::uint64_t sequences_of = 0;
+    std::size_t stream_left = 0;  // of a server message that is passed in pieces
     bool stream_swallowed = false;
     char status = 'I';
     bool skip_to_sync = false;  // the server ignores everything up to the next Sync
@@ -96,7 +100,11 @@ struct state_watch {
     std::shared_ptr<const rewrite::hidden_state_rules> rules =
         std::make_shared<const rewrite::hidden_state_rules>();
     std::uint64_t ddl = 0;  // statement_registry::ddl_seen() when the catalogs were read
-    std::unordered_map<std::uint64_t, bool> by_statement;  // prepared ones
+    std::unordered_map<std::uint64_t, rewrite::hidden_effects> by_statement;  // prepared ones
+    /// Statements here name lastval() or currval(). Nobody knows at first: so many blocks are taken
+    /// for ones that do.
+    bool reads_sequences = false;
+    std::uint32_t doubtful_blocks = 10'000;
 };
 
 /// The route's part of what a relay must know. Outlives the relay.
@@ -393,6 +401,8 @@ private:
         wire::report fatal;
         std::optional<std::string> setup_error;
         std::optional<wire::report> lost;  // to be told with the client's next request
+        /// Why sequence values of others are still there.
+        std::optional<wire::report> undiscarded;
         std::string fatal_body;
     };
 
@@ -528,10 +538,11 @@ private:
     taken on_failed(const client_view& m, outbox& to_client);
     void pass(const client_view& m, outbox& to_server);
     void drop(const client_view& m);
-    void note_hidden(std::string_view sql);
-    void note_hidden(const rewrite::prepared_statement& statement);
+    void note_hidden(const rewrite::hidden_effects& found);
     [[nodiscard]] bool may_be_misread(std::string_view sql) const noexcept;
-    [[nodiscard]] bool may_make_state(std::string_view sql) const;
+    [[nodiscard]] rewrite::hidden_effects effects_of(std::string_view sql) const;
+    [[nodiscard]] rewrite::hidden_effects effects_of(const rewrite::prepared_statement& statement
+    ) const;
     void note_block_end(std::string_view sql) noexcept;
     void note_traits(const parser::text_traits& traits);
     ledger_entry& begin_query();
@@ -566,6 +577,23 @@ private:
     [[nodiscard]] bool asks_for_old_columns(
         const wire::report_view& said, const ledger_entry& failed
     ) const;
+
+    // What currval() and lastval() give: relay_sequences.cpp.
+    [[nodiscard]] bool has_foreign_sequences() const noexcept;
+    void note_run() noexcept;
+    decision before_query(std::string_view sql, outbox& to_server, outbox& to_client);
+    decision before_query(
+        std::string_view sql, bool reads_sequences, outbox& to_server, outbox& to_client
+    );
+    decision before_bind(std::string_view sql, bool reads_sequences, outbox& to_server);
+    [[nodiscard]] bool may_read_later(std::string_view sql) const;
+    [[nodiscard]] bool is_discarding() const noexcept;
+    [[nodiscard]] bool is_discarded_in_batch() const noexcept;
+    [[nodiscard]] bool can_discard_by_query() const noexcept;
+    void discard_sequences(outbox& to_server);
+    void discard_sequences_by_query(outbox& to_server);
+    void discard_sequences_in_batch(outbox& to_server);
+    void sequences_discarded() noexcept;
 
     // What a client was told of a statement's columns: relay_columns.cpp.
     enum class comparison { same, changed, unknown };
@@ -656,10 +684,17 @@ private:
     bool restored_in_block_ = false;  // the startup packet's values, after such a RESET
     bool default_parsed_ = false;     // SET … TO DEFAULT has been parsed: any SET may be that one
     bool hidden_ = false;             // see may_hide_state()
-    bool unnamed_hidden_ = false;     // the unnamed statement may make such state
-    bool looked_at_ = false;          // the message that waits has been looked at: it is forwarded
-    bool plain_text_ = false;         // of the message at hand: nothing of it is to be decided
-    char awaiting_channels_ = '\0';   // the status to be told once the channels are listened to
+    rewrite::hidden_effects unnamed_effects_;  // of the unnamed statement
+    std::uint64_t identity_ = 0;               // among all sessions, once it has had a server
+    std::uint64_t discarding_in_ = 0;  // the batch of a DISCARD SEQUENCES under way; 0: none
+    std::uint64_t bound_in_ = 0;       // the batch in which a portal was bound last
+    bool discard_failed_ = false;
+    bool goes_on_anew_ = false;      // the server has ended the client's batch with our Query
+    bool has_run_ = false;           // something, since attach()
+    std::string_view rest_;          // of the client's bytes at hand, behind the message
+    bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded
+    bool plain_text_ = false;        // of the message at hand: nothing of it is to be decided
+    char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to
     bool channels_due_ = false;
     bool cutting_ = false;         // a cut is under way: what follows waits for its end
     bool begun_ = false;           // BEGIN stands in the batch under way

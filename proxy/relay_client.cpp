@@ -94,7 +94,9 @@ bool relay::check_header(char type, std::uint32_t length) {
 std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_client) {
     demand_ = demand::nothing;
     stalled_ = false;
-    const bool at_rest = server_ != nullptr && server_->requests.empty() && !open_batch_;
+    const bool goes_on_anew = std::exchange(goes_on_anew_, false);
+    const bool at_rest =
+        server_ != nullptr && server_->requests.empty() && (!open_batch_ || goes_on_anew);
     std::size_t at = 0;
     while (at < in.size()) {
         if (stream_left_ > 0) {
@@ -116,6 +118,7 @@ std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_
         }
         const std::size_t total = std::size_t{length} + 1;
         const client_view m{type, in.substr(at, total), total};
+        rest_ = in.substr(at + m.whole.size());
         const auto done = on_message(m, to_server, to_client);
         if (done != taken::all) {
             break;
@@ -125,6 +128,7 @@ std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_
             break;
         }
     }
+    rest_ = {};
     if (server_ != nullptr && !server_->requests.empty()) {
         keep_for_repeat(at_rest, to_server.data());
     }
@@ -244,6 +248,12 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
             pass(m, to_server);
             return taken::all;
         case cm::function_call:
+            if (const auto done = before_query({}, true, to_server, to_client)) {
+                if (*done == taken::all) {
+                    drop(m);
+                }
+                return *done;
+            }
             server_->requests.push(request::function_call);
             ++server_->batch;
             open_batch_ = false;
@@ -295,36 +305,45 @@ bool relay::may_be_misread(std::string_view sql) const noexcept {
                               sql.find('\\') != std::string_view::npos);
 }
 
-bool relay::may_make_state(std::string_view sql) const {
-    const auto& watch = *settings_.watch;
-    return may_be_misread(sql) || watch.ddl != env_.statements.registry().ddl_seen() ||
-           watch.rules->may_make_state(sql);
+rewrite::hidden_effects relay::effects_of(std::string_view sql) const {
+    rewrite::hidden_effects found;
+    auto* const watch = settings_.watch.get();
+    if (watch != nullptr) {
+        found = may_be_misread(sql) || watch->ddl != env_.statements.registry().ddl_seen()
+                    ? rewrite::hidden_effects{.makes_state = true, .reads_sequences = true}
+                    : watch->rules->effects_of(sql);
+        found.reads_sequences = found.reads_sequences && !parser::calls_nothing(sql);
+    }
+    if (parser::may_name_sequence_values(sql)) {
+        found.reads_sequences = true;
+        if (watch != nullptr) {
+            watch->reads_sequences = true;
+        }
+    }
+    return found;
 }
 
-void relay::note_hidden(std::string_view sql) {
-    hidden_ = hidden_ || (renames() && settings_.watch && may_make_state(sql));
-}
-
-void relay::note_hidden(const rewrite::prepared_statement& statement) {
-    if (hidden_ || !settings_.watch) {
-        return;
+rewrite::hidden_effects relay::effects_of(const rewrite::prepared_statement& statement) const {
+    const auto sql = std::string_view{statement.tail}.substr(0, statement.tail.find('\0'));
+    if (!settings_.watch || settings_.watch->ddl != env_.statements.registry().ddl_seen() ||
+        may_be_misread(sql)) {
+        return effects_of(sql);
     }
     auto& watch = *settings_.watch;
-    const auto sql = std::string_view{statement.tail}.substr(0, statement.tail.find('\0'));
-    if (watch.ddl != env_.statements.registry().ddl_seen() || may_be_misread(sql)) {
-        hidden_ = true;
-        return;
-    }
     const auto known = watch.by_statement.find(statement.id);
     if (known != watch.by_statement.end()) {
-        hidden_ = known->second;
-        return;
+        return known->second;
     }
     if (watch.by_statement.size() >= max_known_statements) {
         watch.by_statement.clear();
     }
-    hidden_ = watch.rules->may_make_state(sql);
-    watch.by_statement.emplace(statement.id, hidden_);
+    const auto found = effects_of(sql);
+    watch.by_statement.emplace(statement.id, found);
+    return found;
+}
+
+void relay::note_hidden(const rewrite::hidden_effects& found) {
+    hidden_ = hidden_ || (renames() && found.makes_state);
 }
 
 /// A pipeline in which BEGIN stands may end the block itself.
@@ -369,13 +388,19 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     if (!m.complete() && m.total <= wire::max_inspected_bytes) {
         return taken::more_bytes;
     }
+    const auto text = m.complete()
+                          ? m.body().substr(0, m.body().size() - (m.body().empty() ? 0 : 1))
+                          : std::string_view{};
+    const auto done = m.complete() ? before_query(text, to_server, to_client)
+                                   : before_query(text, true, to_server, to_client);
+    if (done) {
+        if (*done == taken::all) {
+            drop(m);
+        }
+        return *done;
+    }
     if (m.complete()) {
-        return forward_query(
-            m.body().substr(0, m.body().size() - (m.body().empty() ? 0 : 1)),
-            &m,
-            to_server,
-            to_client
-        );
+        return forward_query(text, &m, to_server, to_client);
     }
     suspect_ = suspect_ || renames();  // what it does is not looked at
     hidden_ = hidden_ || renames();
@@ -452,7 +477,6 @@ relay::taken relay::forward_query(
             return forget_message();
         }
     }
-    note_hidden(text);
     auto explains = find_explains(text, note_made(text), is_plain);
     auto& entry = begin_query();
     if (only_local_set || found.sent || explains) {

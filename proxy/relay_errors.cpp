@@ -67,6 +67,18 @@ bool relay::on_error(
         abandon_batch();
         return true;
     }
+    if (front.kind == request::sequences) {
+        discard_failed_ = true;
+        if (blocked_ && said) {
+            in_trouble().undiscarded = wire::report{
+                .severity = "ERROR",
+                .sqlstate = std::string{said->sqlstate},
+                .message = std::string{said->message},
+                .detail = std::string{said->detail},
+                .hint = std::string{said->hint}};
+        }
+        return true;
+    }
     if (front.kind == request::setup || front.kind == request::inspection ||
         front.kind == request::restoration || front.kind == request::carried) {
         if (front.kind == request::setup) {
@@ -184,6 +196,12 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
     if (skipped && !unnamed_sticks_) {
         unnamed_skipped(entry);
     }
+    if (entry.kind == request::sequences) {  // what waits for it is skipped, too
+        s.unnamed = server_state::unnamed_unknown;
+        discarding_in_ = 0;
+        discard_failed_ = false;
+        blocked_ = false;
+    }
     if (entry.kind == request::close && entry.unnamed != 0 && unnamed_token_ == 0) {
         restore_unnamed();  // it was not closed after all
     }
@@ -203,6 +221,9 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
     if (d.deallocates) {
         deallocation_settled(d, false);
     }
+    if (d.discards_sequences) {
+        discarding_in_ = 0;
+    }
     // A Parse of a name that was taken has changed nothing.
     const bool changed =
         (entry.kind == request::parse && d.statement) || entry.kind == request::local;
@@ -214,6 +235,9 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
 relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     auto& s = *server_;
     auto& q = s.requests;
+    if (trouble_) {
+        trouble_->undiscarded.reset();
+    }
     if (!awaits_examination() || !q.empty()) {
         finish_examination(to_client);
     }
@@ -231,27 +255,38 @@ relay::loss relay::server_lost(const wire::report& why, outbox& to_client) {
     if (stream_left_ > 0) {
         stream_dropped_ = true;  // the rest of the message that was under way has nowhere to go
     }
-    const bool only_setup = q.size() == 1 && q.front().kind == request::setup;
+    // What the client has sent waits behind it.
+    const bool only_setup =
+        q.size() == 1 && (q.front().kind == request::setup ||
+                          (q.front().kind == request::sequences && !in_block && !had_batch));
     if (only_setup || (q.empty() && !in_block && !had_batch)) {
         detach();
         return only_setup ? loss::retry : loss::nothing;
     }
+    // Where nothing but that was under way in a block, the client's next request is told.
+    if (!is_running() && q.size() == 1 && q.front().kind == request::sequences) {
+        q.pop();
+    }
     const bool told = !q.empty() || had_batch;
     bool error_due = !was_skipping;
     bool is_state_lost = false;
+    // A unit waits for it, which will not be sent.
+    const bool is_last_of_run = is_running() && q.size() == 1;
     while (!q.empty()) {
         auto& entry = q.front();
         const bool held_ready =
             entry.kind == request::inspection || entry.kind == request::restoration;
         is_state_lost = is_state_lost || held_ready;
-        if (error_due && !held_ready && entry.kind != request::setup) {
+        const bool of_nobody =
+            entry.kind == request::setup || (entry.kind == request::sequences && !is_last_of_run);
+        if (error_due && !held_ready && !of_nobody) {
             wire::write_error_response(to_client.copied(), why);
             after_error(to_client);
             error_due = false;
         }
         if (entry.kind == request::cut) {
             had_batch = true;  // the client's own Sync is still to come
-        } else if (entry.ends_batch() && entry.kind != request::setup) {
+        } else if (entry.ends_batch() && !of_nobody) {
             s.status = 'I';
             tell_ready('I', to_client);
             error_due = true;

@@ -14,6 +14,12 @@ void relay::attach(
     login_role_ = login_role;
     blocked_ = false;
     hidden_ = false;
+    has_run_ = false;
+    bound_in_ = 0;
+    if (identity_ == 0) {
+        identity_ = env_.next_unnamed;
+        env_.next_unnamed += env_.unnamed_step;
+    }
     if (trouble_) {
         trouble_->setup_error.reset();
     }
@@ -115,6 +121,8 @@ server_state* relay::detach() noexcept {
     cutting_ = false;
     cut_due_ = false;
     executed_ = 0;
+    discarding_in_ = 0;
+    discard_failed_ = false;
     return std::exchange(server_, nullptr);
 }
 

@@ -50,6 +50,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
     if (!m.complete()) {  // streamed: the unnamed statement, or any in session mode
         suspect_ = suspect_ || renames();
         hidden_ = hidden_ || renames();
+        unnamed_effects_ = {.makes_state = true, .reads_sequences = true};
         unnamed_sticks_ = true;
         unnamed_token_ = env_.next_unnamed;
         env_.next_unnamed += env_.unnamed_step;
@@ -148,7 +149,7 @@ void relay::parse_unnamed(
     } else if (unnamed_token_ != server_state::unnamed_none) {
         r.unnamed_in_flight.emplace_back(unnamed_token_, r.unnamed_tail);
     }
-    unnamed_hidden_ = settings_.watch && may_make_state(p.text);
+    unnamed_effects_ = effects_of(p.text);
     unnamed_sticks_ = false;
     unnamed_noted_in_ = batch_serial_;
     unnamed_token_ = env_.next_unnamed;
@@ -293,7 +294,7 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
     named_in_batch_ = named_in_batch_ || known;
     if (known) {
         rare_->names.used(client_name, batch_serial_);
-        note_hidden(*statement);
+        note_hidden(effects_of(*statement));
         begun_ = begun_ || statement->traits.opens_block;
         note_block_end(statement->tail);
         barrier_at_sync_ = barrier_at_sync_ || is_barrier(statement->traits);
@@ -353,7 +354,14 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     }
     open_batch_ = true;
     if (names->statement.empty()) {
-        hidden_ = hidden_ || unnamed_hidden_;
+        const auto text = rare_ ? text_of(rare_->unnamed_tail) : std::string_view{};
+        if (const auto done = before_bind(text, unnamed_effects_.reads_sequences, to_server)) {
+            if (*done == taken::all) {
+                drop(m);
+            }
+            return *done;
+        }
+        note_hidden(unnamed_effects_);
         note_unnamed();
         ensure_unnamed(to_server);
         note_portal(names->portal, true);
@@ -376,6 +384,16 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
             return taken::all;
         case comparison::same:
             break;
+    }
+    const auto statement = rare_ && has_foreign_sequences() ? rare_->names.find(names->statement)
+                                                            : rewrite::statement_ptr{};
+    const auto text = statement ? text_of(statement->tail) : std::string_view{};
+    const bool reads_sequences = statement && effects_of(*statement).reads_sequences;
+    if (const auto done = before_bind(text, reads_sequences, to_server)) {
+        if (*done == taken::all) {
+            drop(m);
+        }
+        return *done;
     }
     note_portal(names->portal, false);
     const auto server_name = push_named(request::bind, names->statement, to_server);
@@ -506,6 +524,7 @@ void relay::restore_unnamed() {
         if (!std::exchange(rare_->confirmed_in_place, true)) {
             rare_->unnamed_tail = rare_->confirmed_tail;
         }
+        unnamed_effects_ = effects_of(text_of(rare_->unnamed_tail));
     }
 }
 

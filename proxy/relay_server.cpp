@@ -148,6 +148,9 @@ bool relay::on_server_message(
                 on_tag(*tag);
             }
             if (kind == request::execute) {
+                if (q.front().detail && q.front().detail->discards_sequences) {
+                    sequences_discarded();
+                }
                 q.pop();
                 settle(to_client);
             }
@@ -403,6 +406,9 @@ void relay::on_tag(std::string_view tag) {
     if (tag == "LOAD") {
         s.tainted = true;
     }
+    if (tag == "DISCARD ALL" || tag == "DISCARD SEQUENCES") {
+        s.sequences_of = identity_;
+    }
     if (!renames()) {
         if (is("DISCARD ALL") && rare_) {
             rare_->pinned_by.clear();
@@ -493,6 +499,18 @@ bool relay::on_ready(std::string_view whole, char status, outbox& to_client, out
     const auto kind = q.front().kind;
     const bool swallowed = q.front().action == reply::swallow;
     q.pop();
+    if (kind == request::sequences) {  // the client's batch may be under way
+        if (has_held_completion()) {
+            release_completion(to_client);
+        }
+        goes_on_anew_ = std::exchange(blocked_, false);
+        if (std::exchange(discard_failed_, false)) {
+            discarding_in_ = 0;
+        } else {
+            sequences_discarded();
+        }
+        return true;
+    }
     if (explains_ && q.empty()) {
         tidy_explains(status);
     }

@@ -482,6 +482,11 @@ void relay::end_copy(outbox& to_server) {
 
 void relay::send_unit(outbox& to_server, outbox& to_client) {
     auto& run = *statements_->run;
+    if (const auto& due = run.next(); !due.for_signalbox && !due.is_refused) {
+        if (before_query(run.text_of(due), to_server, to_client)) {
+            return;
+        }
+    }
     const auto& present = run.start_next();
     if (present.is_refused) {
         // In a failed block the server says so; a block has been opened by what stands before it.

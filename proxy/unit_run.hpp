@@ -99,6 +99,8 @@ public:
 
     [[nodiscard]] const rewrite::unit& next() const noexcept { return units_[at_]; }
 
+    [[nodiscard]] std::string_view text() const noexcept { return text_; }
+
     [[nodiscard]] std::string_view text_of(const rewrite::unit& which) const noexcept {
         return std::string_view{text_}.substr(which.offset, which.size);
     }
@@ -107,7 +109,7 @@ public:
     [[nodiscard]] const rewrite::unit& present() const noexcept { return units_[at_ - 1]; }
 
     [[nodiscard]] std::string_view text_before_present() const noexcept {
-        return std::string_view{text_}.substr(0, present().offset);
+        return at_ == 0 ? std::string_view{} : std::string_view{text_}.substr(0, present().offset);
     }
 
     const rewrite::unit& start_next() noexcept {

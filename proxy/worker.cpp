@@ -404,6 +404,7 @@ void worker::clean(backend::connection_ptr connection, pool_entry& pool, bool di
                 state.statements.clear();
                 state.applied = nullptr;
                 state.channels.clear();
+                state.sequences_of = 0;
             }
             pool.pool->release(std::move(cleaned));
         }
@@ -431,6 +432,7 @@ void worker::release(backend::connection_ptr connection, pool_entry& pool, bool 
                 auto& state = state_of(*cleaned);
                 state.applied = nullptr;
                 state.channels.clear();
+                state.sequences_of = 0;
                 release(std::move(cleaned), pool, false);
             }
         );

@@ -22,6 +22,9 @@ constexpr auto state_makers = std::to_array<std::string_view>(
      "pg_try_advisory_lock_shared"}
 );
 
+/// Those that give what the server connection has drawn from sequences.
+constexpr auto sequence_readers = std::to_array<std::string_view>({"currval", "lastval"});
+
 /// Words of a function's body that make state, or may.
 constexpr auto risky_words = std::to_array<std::string_view>(
     {"reset",
@@ -147,13 +150,15 @@ std::string counted(std::string_view relation) {
     return sql.append(relation) + " c)";
 }
 
-std::string makers_list() {
+std::string wanted_names() {
     std::string list;
-    for (const auto each : state_makers) {
+    const auto add = [&](std::string_view name) {
         list += list.empty() ? "'" : ", '";
-        list += each;
+        list += name;
         list += "'";
-    }
+    };
+    std::for_each(state_makers.begin(), state_makers.end(), add);
+    std::for_each(sequence_readers.begin(), sequence_readers.end(), add);
     return list;
 }
 
@@ -181,16 +186,21 @@ std::string catalog_sql() {
         "(SELECT pg_catalog.concat(':funcid (', pg_catalog.string_agg(p.oid::pg_catalog.text, '|'),"
         " ') ') FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) 11"
         " AND p.proname = ANY (ARRAY[" +
-        makers_list() + "]::pg_catalog.name[]))";
+        wanted_names() + "]::pg_catalog.name[]))";
+    // Which of them stand in the trees of a catalog's rows, for a condition on these.
+    const auto named_in = [&](std::string_view from, std::string_view tree) {
+        return " FROM pg_catalog." + std::string{from} +
+               " t CROSS JOIN LATERAL pg_catalog.regexp_matches(t." + std::string{tree} +
+               "::pg_catalog.text, " + pattern +
+               ", 'g') m(oids) JOIN pg_catalog.pg_proc f ON f.oid = m.oids[1]::pg_catalog.oid"
+               " WHERE t.oid >= 16384";
+    };
     const auto direct = [&](std::string_view kind,
                             std::string_view tree,
                             std::string_view from,
                             std::string_view which = {}) {
-        return " UNION ALL SELECT '" + std::string{kind} +
-               "', 'set_config', '' WHERE EXISTS (SELECT 1"
-               " FROM pg_catalog." +
-               std::string{from} + " t WHERE t.oid >= 16384" + std::string{which} + " AND t." +
-               std::string{tree} + "::pg_catalog.text OPERATOR(pg_catalog.~) " + pattern + ")";
+        return " UNION ALL SELECT DISTINCT '" + std::string{kind} +
+               "', f.proname::pg_catalog.text, ''" + named_in(from, tree) + std::string{which};
     };
     return "SET LOCAL search_path = pg_catalog;"
            "SELECT DISTINCT 'known', p.proname::pg_catalog.text, '' FROM pg_catalog.pg_proc p"
@@ -211,10 +221,9 @@ std::string catalog_sql() {
            " AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass"
            " JOIN pg_catalog.pg_proc f ON f.oid = d.refobjid"
            " WHERE p.oid >= 16384 GROUP BY p.oid, p.proname"
-           " UNION ALL SELECT 'risky', p.proname::pg_catalog.text, '' FROM pg_catalog.pg_proc p"
-           " WHERE p.oid >= 16384 AND p.proargdefaults::pg_catalog.text"
-           " OPERATOR(pg_catalog.~) " +
-           pattern +
+           " UNION ALL SELECT DISTINCT 'body', t.proname::pg_catalog.text,"
+           " f.proname::pg_catalog.text" +
+           named_in("pg_proc", "proargdefaults") +
            // A domain's constraint is looked at by every cast.
            " UNION ALL SELECT DISTINCT CASE WHEN d.classid IN"
            " ('pg_catalog.pg_trigger'::pg_catalog.regclass,"
@@ -256,7 +265,7 @@ void hidden_state_rules::learn(
     } else if (kind == "body") {
         bodies_.push_back({std::string{name}, std::string{text}});
     } else if (kind == "risky") {
-        risky_.emplace(name);
+        makers_.functions.emplace(name);
     } else if (kind == "read") {
         read_uses_.emplace(name);
     } else if (kind == "written") {
@@ -266,37 +275,48 @@ void hidden_state_rules::learn(
 
 void hidden_state_rules::finish() {
     for (const auto each : state_makers) {
-        risky_.emplace(each);
+        makers_.functions.emplace(each);
     }
-    risky_.emplace(settings_view);
-    // A function that calls a risky one is risky; so is one that writes, where writing is.
-    bool grows = true;
-    while (std::exchange(grows, false)) {
-        std::erase_if(bodies_, [&](const body& each) {
-            const bool risky = risky_.contains(each.name) || is_risky_body(each.text);
-            grows = grows || risky;
-            if (risky) {
-                risky_.insert(each.name);
-            }
-            return risky;
-        });
-        const auto leads_to_risky = [&](const name_set& uses) {
-            return std::any_of(uses.begin(), uses.end(), [&](const auto& name) {
-                return risky_.contains(name);
-            });
-        };
-        const bool writes = leads_to_risky(write_uses_);
-        grows = grows || writes != writes_;
-        writes_ = writes;
-        reads_ = leads_to_risky(read_uses_);
+    makers_.functions.emplace(settings_view);
+    spread(makers_);
+    readers_.functions = makers_.functions;
+    for (const auto each : sequence_readers) {
+        readers_.functions.emplace(each);
     }
+    spread(readers_);
     bodies_ = {};
     read_uses_ = {};
     write_uses_ = {};
 }
 
-bool hidden_state_rules::is_risky_body(std::string_view text) const {
-    walk at{text};
+/// A function that calls one of a kind is of that kind; so is one that writes, where writing leads
+/// to one.
+void hidden_state_rules::spread(reach& kind) const {
+    const auto is_of_kind = [&](const auto& name) { return kind.functions.contains(name); };
+    std::vector<const body*> others;
+    others.reserve(bodies_.size());
+    for (const auto& each : bodies_) {
+        others.push_back(&each);
+    }
+    bool grows = true;
+    while (std::exchange(grows, false)) {
+        std::erase_if(others, [&](const body* each) {
+            const bool found = is_of_kind(each->name) || leads_to(kind, each->text);
+            grows = grows || found;
+            if (found) {
+                kind.functions.insert(each->name);
+            }
+            return found;
+        });
+        const bool by_writing = std::any_of(write_uses_.begin(), write_uses_.end(), is_of_kind);
+        grows = grows || by_writing != kind.by_writing;
+        kind.by_writing = by_writing;
+        kind.by_reading = std::any_of(read_uses_.begin(), read_uses_.end(), is_of_kind);
+    }
+}
+
+bool hidden_state_rules::leads_to(const reach& kind, std::string_view body) {
+    walk at{body};
     while (!at.at_end()) {
         const auto before = at.before();
         const auto t = at.step();
@@ -304,9 +324,9 @@ bool hidden_state_rules::is_risky_body(std::string_view text) const {
             continue;
         }
         const bool is_word = t.kind == token_kind::word;
-        if (is_unicode_name(t) || risky_.contains(parser::folded_name(t)) ||
+        if (is_unicode_name(t) || kind.functions.contains(parser::folded_name(t)) ||
             (is_word && is_one_of(risky_words, t.text)) ||
-            (is_word && writes_ && is_one_of(write_words, t.text)) ||
+            (is_word && kind.by_writing && is_one_of(write_words, t.text)) ||
             (is_word && equals_ignoring_case(t.text, "set") && begins_statement(before))) {
             return true;
         }
@@ -314,35 +334,37 @@ bool hidden_state_rules::is_risky_body(std::string_view text) const {
     return false;
 }
 
-bool hidden_state_rules::may_make_state(std::string_view sql) const {
-    if (known_.empty() || reads_) {
-        return true;
+hidden_effects hidden_state_rules::effects_of(std::string_view sql) const {
+    constexpr hidden_effects any{.makes_state = true, .reads_sequences = true};
+    if (known_.empty() || makers_.by_reading || updates_settings(sql)) {
+        return any;
     }
-    if (updates_settings(sql)) {
-        return true;
-    }
+    hidden_effects found{.makes_state = false, .reads_sequences = readers_.by_reading};
     const bool has_call = sql.find('(') != std::string_view::npos;
     const bool has_body = sql.find('$') != std::string_view::npos ||
                           sql.find('\'') != std::string_view::npos;  // of a DO
-    if (!has_call && !has_body && !writes_) {
-        return false;
+    if (!has_call && !has_body && !readers_.by_writing) {
+        return found;
     }
     if (sql.size() > max_walked_bytes) {
-        return true;
+        return any;
     }
     walk at{sql};
     for (auto left = max_walked_tokens; !at.at_end(); --left) {
         if (left == 0) {
-            return true;
+            return any;
         }
         const auto before = at.before();
         const auto t = at.step();
         const bool is_word = t.kind == token_kind::word;
         if (equals_ignoring_case(t.text, "do") && (before.empty() || before == ";")) {
-            return true;
+            return any;
         }
-        if (is_word && writes_ && is_one_of(write_words, t.text)) {
-            return true;
+        if (is_word && readers_.by_writing && is_one_of(write_words, t.text)) {
+            if (makers_.by_writing) {
+                return any;
+            }
+            found.reads_sequences = true;
         }
         if (at.now().text != "(" || !parser::is_name(t) ||
             equals_ignoring_case(before, "into") ||  // INSERT INTO t (…)
@@ -350,14 +372,15 @@ bool hidden_state_rules::may_make_state(std::string_view sql) const {
             continue;
         }
         if (is_unicode_name(t)) {
-            return true;
+            return any;
         }
         const auto name = parser::folded_name(t);
-        if (!known_.contains(name) || risky_.contains(name)) {
-            return true;
+        if (!known_.contains(name) || makers_.functions.contains(name)) {
+            return any;
         }
+        found.reads_sequences = found.reads_sequences || readers_.functions.contains(name);
     }
-    return false;
+    return found;
 }
 
 }  // namespace signalbox::rewrite

@@ -3,12 +3,13 @@
 // The catalogs say which functions could make any, and whether a table or a view leads to one of
 // them. A statement that calls nothing but functions known to be harmless needs no cleaning; one
 // that might have made state is followed by tidy_sql() before its server connection is another
-// session's.
+// session's. In the same way they say what may lead to lastval() and currval(), whose values may be
+// another session's.
 //
 //   fingerprint_sql()  cheap; a different answer: the catalogs have changed
 //   catalog_sql()      what learn() takes, row by row
 //
-// Cost      may_make_state(): one pass over the text where it has a parenthesis, else a memchr
+// Cost      effects_of(): one pass over the text where it has a parenthesis, else a memchr
 // Errs      on the safe side: an unknown name, a body in another language, a quoted name.
 //           What it cannot see: state of extensions' C functions (docs/sessions.md).
 #pragma once
@@ -31,13 +32,26 @@ std::string catalog_sql();
 /// prepared statements; rows are names that SQL's PREPARE has made inside a function.
 std::string tidy_sql();
 
+/// What a statement may do that it does not show.
+struct hidden_effects {
+    bool makes_state = false;
+    bool reads_sequences = false;  // the values that lastval() and currval() give
+
+    bool operator==(const hidden_effects&) const = default;
+};
+
 class hidden_state_rules {
 public:
     /// A row of catalog_sql(): kind, name, body. Rows go in before finish().
     void learn(std::string_view kind, std::string_view name, std::string_view text);
     void finish();
 
-    [[nodiscard]] bool may_make_state(std::string_view sql) const;
+    /// What makes state of a kind that is not known may read, too.
+    [[nodiscard]] hidden_effects effects_of(std::string_view sql) const;
+
+    [[nodiscard]] bool may_make_state(std::string_view sql) const {
+        return effects_of(sql).makes_state;
+    }
 
     /// Nothing is known: everything may make state.
     [[nodiscard]] bool is_empty() const noexcept { return known_.empty(); }
@@ -50,15 +64,22 @@ private:
         std::string text;
     };
 
-    [[nodiscard]] bool is_risky_body(std::string_view text) const;
+    /// Functions of a kind, and what leads to them.
+    struct reach {
+        name_set functions;
+        bool by_reading = false;  // whatever is read may lead to one
+        bool by_writing = false;  // whatever is written may
+    };
+
+    void spread(reach& kind) const;
+    static bool leads_to(const reach& kind, std::string_view body);
 
     name_set known_;       // every function's name
-    name_set risky_;       // those that may make state
+    reach makers_;         // those that may make state
+    reach readers_;        // those that may read sequence values, all makers among them
     name_set read_uses_;   // functions that a view, an operator, a type … calls
     name_set write_uses_;  // … that a trigger, a default or a constraint calls
     std::vector<body> bodies_;
-    bool reads_ = false;   // whatever is read may lead to a risky function
-    bool writes_ = false;  // whatever is written may
 };
 
 }  // namespace signalbox::rewrite

@@ -11,7 +11,8 @@
 //   deallocate NAME|all prepare NAME as … | execute NAME | begin | commit | rollback | copy in |
 //   copy out | listen X | unlisten * select pg_advisory_lock(X) | select pg_advisory_unlock_all() |
 //   create table X () | insert X | notify CHANNEL PAYLOAD | fail (an error when it is run) |
-//   select rpc() | select hidden() (makes state that nothing shows)
+//   select rpc() | select hidden() (makes state that nothing shows) | select nextval() X (draws X)
+//   | select lastval() (what was drawn last) | discard sequences
 // and the statements that Signalbox itself sends. Everything else is a syntax error.
 #pragma once
 
@@ -136,7 +137,10 @@ public:
     bool has_hidden_state() const noexcept { return hidden_; }
 
     /// As rewrite::tidy_sql().
-    void tidy() noexcept { hidden_ = false; }
+    void tidy() noexcept {
+        hidden_ = false;
+        drawn_.reset();
+    }
 
     /// Extended messages have been run, and no Sync or Query behind them.
     bool has_open_batch() const noexcept { return implicit_; }
@@ -472,6 +476,9 @@ private:
             out_ += complete("NOTIFY");
         } else if (text == "discard all") {
             return discard_all();
+        } else if (text == "discard sequences" || text == "DISCARD SEQUENCES") {
+            drawn_.reset();
+            out_ += complete("DISCARD SEQUENCES");
         } else if (text.starts_with("set local ")) {
             const auto [name, value] = assignment(after("set local"));
             local_[name] = value;
@@ -549,6 +556,14 @@ private:
         } else if (text.starts_with("SELECT pg_catalog.set_config")) {
             own_settings(text);
             rows.push_back(row({""}));
+        } else if (text.starts_with("select nextval() ")) {
+            drawn_ = std::string{trimmed(text.substr(17))};
+            rows.push_back(row({*drawn_}));
+        } else if (text == "select lastval()") {
+            if (!drawn_) {
+                return failure{"55000", "lastval is not yet defined in this session"};
+            }
+            rows.push_back(row({*drawn_}));
         } else if (text == "select hidden()") {
             hidden_ = true;
             rows.push_back(row({""}));
@@ -586,6 +601,7 @@ private:
         local_.clear();
         listening_.clear();
         locks_.clear();
+        drawn_.reset();
         forget_statements();
         out_ += complete("DISCARD ALL");
         return {};
@@ -684,7 +700,15 @@ private:
             return true;
         }
         for (const std::string_view word :
-             {"begin", "commit", "rollback", "fail", "copy in", "copy out", "discard all"}) {
+             {"begin",
+              "commit",
+              "rollback",
+              "fail",
+              "copy in",
+              "copy out",
+              "discard all",
+              "discard sequences",
+              "DISCARD SEQUENCES"}) {
             if (text == word) {
                 return true;
             }
@@ -843,6 +867,7 @@ private:
     std::vector<notified> heard_;  // to be told between transactions
     bool suspended_ = false;
     bool hidden_ = false;
+    std::optional<std::string> drawn_;  // what lastval() gives
     bool forgot_ = false;
     std::string out_;
 };

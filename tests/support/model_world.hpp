@@ -255,7 +255,10 @@ private:
         if (given.model.has_hidden_state() && !may_hide_state) {
             throw std::logic_error("a server connection is given back with hidden state");
         }
-        given.model.tidy();
+        if (may_hide_state) {
+            given.model.tidy();
+            given.link.state.sequences_of = 0;
+        }
     }
 
     std::size_t wanted_ = 0;

@@ -3,7 +3,7 @@
 For routes with one server connection: whoever is next waits until it is clean.
 """
 
-CLEANING = "DISCARD SEQUENCES"
+CLEANING = "DISCARD TEMP"
 
 
 def cleanings(server, client, sql):

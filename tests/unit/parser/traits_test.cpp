@@ -43,6 +43,62 @@ TEST_CASE("ordinary statements have no traits and are not cut into tokens", "[pa
     CHECK(by_tokens(text) == text_traits{});
 }
 
+TEST_CASE("texts that may name currval() or lastval()", "[parser][traits]") {
+    for (const auto* const text :
+         {"select lastval()",
+          "currval",
+          "select x.LastVal",
+          "'lastval'",
+          "do $$ CURRVAL $$",
+          "u&\"",
+          "v U&\"a"}) {
+        CAPTURE(text);
+        CHECK(may_name_sequence_values(text));
+    }
+    for (const auto* const text :
+         {"",
+          "v",
+          "astval",
+          "lastva",
+          "curr_val",
+          "select last_value & v",
+          "u&'a'",
+          "select nextval('s')"}) {
+        CAPTURE(text);
+        CHECK_FALSE(may_name_sequence_values(text));
+    }
+}
+
+TEST_CASE("statements in which nothing can be called", "[parser][traits]") {
+    for (const auto* const text :
+         {"begin",
+          "START TRANSACTION READ ONLY ; ;\n",
+          "/* a */ commit;",
+          "end",
+          "Rollback to a",
+          "abort",
+          "savepoint a",
+          "release a",
+          "set a to 1",
+          "show a"}) {
+        CAPTURE(text);
+        CHECK(calls_nothing(text));
+    }
+    for (const auto* const text :
+         {"",
+          ";",
+          "select 1",
+          "\"begin\"",
+          "begins",
+          "begin; select f()",
+          "rollback;;call f()",
+          "; rollback",
+          "set a = 1; /* a */ select f()"}) {
+        CAPTURE(text);
+        CHECK_FALSE(calls_nothing(text));
+    }
+}
+
 TEST_CASE("texts that leave state behind ask for an inspection", "[parser][traits]") {
     const auto text = GENERATE(
         as<std::string>{},

@@ -34,12 +34,13 @@ TEST_CASE("the batches are counted", "[proxy][ledger]") {
           request::sync,
           request::function_call,
           request::setup,
+          request::sequences,
           request::inspection,
           request::restoration}) {
         requests.push(kind);
         CHECK(requests[requests.size() - 1].ends_batch());
     }
-    CHECK(requests.batches() == 6);
+    CHECK(requests.batches() == 7);
     for (const auto kind :
          {request::parse,
           request::bind,
@@ -50,10 +51,10 @@ TEST_CASE("the batches are counted", "[proxy][ledger]") {
         requests.push(kind);
         CHECK_FALSE(requests[requests.size() - 1].ends_batch());
     }
-    CHECK(requests.batches() == 6);
+    CHECK(requests.batches() == 7);
     requests.pop();
     requests.erase(0);
-    CHECK(requests.batches() == 4);
+    CHECK(requests.batches() == 5);
     requests.clear();
     CHECK(requests.batches() == 0);
     CHECK(requests.empty());
