@@ -26,6 +26,32 @@ bool is_wanted_call(const tree_message& call, const call_predicate& is_wanted) {
     return !is_operator && is_wanted(schema, function);
 }
 
+/// A name behind a dot is a function's where the row has no such column.
+bool is_wanted_attribute(const tree_message& m, const call_predicate& is_wanted) {
+    if (m.is(pg_query__column_ref__descriptor)) {
+        std::size_t count = 0;
+        std::string_view last;
+        for (tree_reader in{m}; !in.at_end();) {
+            const auto f = in.next();
+            if (f.name() == "fields") {
+                ++count;
+                last = string_in(f.bytes);
+            }
+        }
+        return count > 1 && !last.empty() && is_wanted({}, last);
+    }
+    if (m.is(pg_query__a__indirection__descriptor)) {
+        for (tree_reader in{m}; !in.at_end();) {
+            const auto f = in.next();
+            const auto name = f.name() == "indirection" ? string_in(f.bytes) : std::string_view{};
+            if (!name.empty() && is_wanted({}, name)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 }  // namespace
 
 bool tree_makes_call(std::string_view tree, const call_predicate& is_wanted) {
@@ -37,6 +63,9 @@ bool tree_makes_call(std::string_view tree, const call_predicate& is_wanted) {
             continue;
         }
         if (m.is(pg_query__func_call__descriptor) && is_wanted_call(m, is_wanted)) {
+            return true;
+        }
+        if (is_wanted_attribute(m, is_wanted)) {
             return true;
         }
         for (tree_reader in{m}; !in.at_end();) {

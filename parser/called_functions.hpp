@@ -1,4 +1,5 @@
-// The function calls in libpg_query's tree of some statements.
+// The function calls in libpg_query's tree of some statements, row.function among them: whether
+// that is a column the tree does not say.
 #pragma once
 
 #include "parser/pg_query.hpp"

@@ -1,6 +1,7 @@
 #include "parser/calls.hpp"
 
 #include "parser/names.hpp"
+#include "parser/strings.hpp"
 
 #include <algorithm>
 #include <array>
@@ -92,6 +93,7 @@ mention find_mention(
     auto strongest = mention::none;
     bool only_defines = false;
     bool is_first = true;
+    bool follows_dot = false;
     name_reader name;
     lexer tokens{statement, strings};
     for (token t = tokens.next(); t.kind != token_kind::end; t = tokens.next()) {
@@ -99,6 +101,12 @@ mention find_mention(
             only_defines = defines(t);
             is_first = false;
         }
+        // row.function: U&"…" may have an escape character that is not known yet.
+        if (follows_dot && is_name(t) &&
+            (has_unicode_escapes(t) || is_wanted({}, folded_name(t)))) {
+            strongest = mention::doubtful;
+        }
+        follows_dot = t.text == ".";
         if (!name.opens_arguments(t)) {
             continue;
         }

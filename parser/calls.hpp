@@ -1,4 +1,5 @@
-// Function calls as far as tokens tell: a name, possibly qualified, with a parenthesis behind it.
+// Function calls as far as tokens tell: a name, possibly qualified, with a parenthesis behind it;
+// or a name behind a dot, which may be attribute notation (row.function).
 //
 // A table with a list of columns, a type with a length and a word like VALUES look the same, so
 // that a mention is a reason to ask for the tree. Every call in the tree of a text is mentioned in
@@ -12,7 +13,7 @@ namespace signalbox::parser {
 
 enum class mention : std::uint8_t {
     none,
-    doubtful,  // behind INTO, or in a statement that defines, grants or drops
+    doubtful,  // behind INTO or a dot, or in a statement that defines, grants or drops
     likely
 };
 

@@ -5,6 +5,7 @@
 #include <re2/filtered_re2.h>
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 namespace signalbox::parser {
@@ -87,6 +88,40 @@ bool is_blank(char c) noexcept {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
 }
 
+/// Of a text with more, the tokens are asked.
+constexpr int max_dots = 1000;
+
+/// No name is longer, with each of its 63 bytes a quote; others are cut off by PostgreSQL.
+constexpr std::size_t max_quoted_bytes = 128;
+
+/// The name that `text` begins with, behind blanks; empty: it begins with something else. Nothing:
+/// that is not easily told, because of a comment, of U&"…", or of a name that is too long.
+std::optional<std::string_view> name_at_start(std::string_view text) noexcept {
+    const auto* const first =
+        std::find_if_not(text.begin(), text.end(), [](char c) { return is_blank(c) || c == '\v'; });
+    text.remove_prefix(static_cast<std::size_t>(first - text.begin()));
+    if (text.empty()) {
+        return text;
+    }
+    const bool is_unicode = (text[0] == 'u' || text[0] == 'U') && text.substr(1, 2) == "&\"";
+    if (text[0] == '-' || text[0] == '/' || is_unicode) {
+        return std::nullopt;
+    }
+    if (text[0] == '"') {
+        const auto near = text.substr(0, max_quoted_bytes + 2);
+        auto end = near.find('"', 1);
+        while (end != std::string_view::npos && text.substr(end + 1, 1) == "\"") {
+            end = near.find('"', end + 2);
+        }
+        return end == std::string_view::npos ? std::nullopt : std::optional{text.substr(0, end)};
+    }
+    const auto* const end = std::find_if_not(text.begin(), text.end(), [](char c) {
+        return is_plain(c) || (c >= 'A' && c <= 'Z') || c == '$' ||
+               static_cast<unsigned char>(c) >= 0x80U;
+    });
+    return text.substr(0, static_cast<std::size_t>(end - text.begin()));
+}
+
 bool has_second_statement(std::string_view sql) noexcept {
     const auto semicolon = sql.find(';');
     return semicolon != std::string_view::npos &&
@@ -151,10 +186,39 @@ bool prefilter::finds(std::string_view sql) const noexcept {
 }
 
 bool prefilter::may_call(std::string_view sql) const noexcept {
-    if (wanted_ == calls::none || sql.find('(') == std::string_view::npos) {
+    if (wanted_ == calls::none) {
         return false;
     }
-    return wanted_ == calls::any || parts_.stand_in(sql.substr(0, sql.rfind('(')));
+    const auto dot = sql.find('.');
+    const auto parenthesis = sql.rfind('(');
+    if (dot == std::string_view::npos && parenthesis == std::string_view::npos) {
+        return false;
+    }
+    if (wanted_ == calls::any) {
+        return true;
+    }
+    // A function's name stands before a parenthesis, or directly behind a dot.
+    if (parenthesis != std::string_view::npos && parts_.stand_in(sql.substr(0, parenthesis))) {
+        return true;
+    }
+    if (dot == std::string_view::npos || !parts_.stand_in(sql.substr(dot + 1))) {
+        return false;
+    }
+    auto left = max_dots;
+    for (auto at = dot; at != std::string_view::npos; at = sql.find('.', at + 1)) {
+        if (left-- == 0) {
+            return true;
+        }
+        const auto rest = sql.substr(at + 1);
+        const auto name = name_at_start(rest);
+        if (!name) {
+            return parts_.stand_in(rest);
+        }
+        if (parts_.stand_in(*name)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool prefilter::may_name_schema(std::string_view sql) const noexcept {

@@ -2,7 +2,9 @@
 //
 //   a second statement    stands behind a semicolon
 //   a statement of ours   has its words first
-//   an RPC call           has a parenthesis, and before it a name that holds what its pattern needs
+//   an RPC call           has a parenthesis, and before it a name that holds what its pattern
+//   needs;
+//                         or a dot, and such a name behind it
 //   a relation of ours    has its schema's name before it
 #pragma once
 

@@ -67,6 +67,7 @@ BEGIN
 END $$;
 CREATE FUNCTION rpc_count() RETURNS bigint LANGUAGE sql AS
     $$ SELECT ask_engine('SELECT count(*)::text FROM ledger')::bigint $$;
+CREATE FUNCTION rpc_of_row(ledger) RETURNS bigint LANGUAGE sql AS $$ SELECT rpc_count() $$;
 CREATE FUNCTION rpc_alter_table() RETURNS text LANGUAGE sql AS
     $$ SELECT ask_engine('ALTER TABLE ledger ALTER COLUMN note SET DEFAULT NULL') $$;
 CREATE FUNCTION rpc_mark(text) RETURNS text LANGUAGE sql AS

@@ -28,6 +28,11 @@ class TestCount:
         found = clients(route).query(f"{insert(1)}; CALL rpc_run(NULL)")
         assert kinds(found) == "CTDCZ" and values(found) == [seen]
 
+    @pytest.mark.parametrize("call", ["l.rpc_of_row", "(l).rpc_of_row"])
+    def test_attribute_notation(self, clients, ledger, route, seen, call):
+        found = clients(route).query(f"{insert(1)}; SELECT {call} FROM ledger AS l")
+        assert kinds(found) == "CTDCZ" and values(found) == [seen]
+
 
 @pytest.mark.parametrize("route", WHOLE)
 def test_the_engine_waits_for_the_batch_that_waits_for_it(clients, ledger, route):

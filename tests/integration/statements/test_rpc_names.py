@@ -93,6 +93,12 @@ CALLS = [
     "CREATE MATERIALIZED VIEW names_view AS SELECT rpc_echo('x')",
     "EXECUTE names_statement(rpc_echo('x'))",
     "SELECT 'a;b' AS \"c;d\", $$;$$, rpc_echo(';') /* ; */ -- ;\n",
+    "SELECT l.rpc_of_row FROM ledger AS l",
+    "SELECT (l).rpc_of_row FROM ledger AS l",
+    "SELECT public.ledger.rpc_of_row FROM ledger",
+    "SELECT 1 FROM ledger AS l WHERE l.\"rpc_of_row\" > 0",
+    # A column: nothing in the text says that it is not a function.
+    "SELECT t.rpc_echo FROM rpc_table AS t",
 ]
 
 OTHERS = [
@@ -106,9 +112,9 @@ OTHERS = [
     "SELECT 'a' /* no */ || 'rpc_echo('\n'1)' || 'x' || 'rpc_echo(1)'",
     "SELECT \"rpc_echo\" FROM rpc_table",
     "SELECT rpc_echo FROM rpc_table",
+    "SELECT rpc_table.* FROM public.rpc_table",
     "SELECT 1 AS rpc_echo",
     'SELECT 1 AS "rpc_echo(1)"',
-    "SELECT t.rpc_echo FROM rpc_table AS t",
     "SELECT not_rpc_echo('x')",
     "SELECT \"RPC_ECHO\".id FROM gate AS \"RPC_ECHO\"",
     "WITH rpc_echo(x) AS (SELECT 1) SELECT x FROM rpc_echo",

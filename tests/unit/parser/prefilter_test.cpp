@@ -64,10 +64,26 @@ TEST_CASE("ordinary statements need no decision", "[parser][prefilter]") {
         "select * from iasql_rows",  // no parenthesis
         "select (a), iasql_rows.b from iasql_rows",
         "select lower(a) from ops",
+        "select iasql_rows.* from iasql_rows where iasql_rows . \"a\"\"b\" > .5 and a = 'iasql_.'",
         "select reload()"
     );
     CAPTURE(sql);
     CHECK_FALSE(needs(rules, sql));
+}
+
+TEST_CASE("a text of nothing but dots", "[parser][prefilter]") {
+    const statement_rules rules{{"iasql_.*"}};
+    const auto* const piece = GENERATE(".", ".a", ".\"\"\"x\"", ".\"\"", ".  ");
+    CAPTURE(piece);
+    std::string sql;
+    for (int i = 0; i < 900; ++i) {
+        sql += piece;
+    }
+    CHECK_FALSE(needs(rules, "select iasql_a" + sql + "; "));
+    CHECK_FALSE(needs(rules, sql + ".1 iasql_"));
+    CHECK(needs(rules, sql + ".iasql_"));
+    CHECK_FALSE(needs(rules, sql + sql + sql));
+    CHECK(needs(rules, sql + sql + ".1 iasql_"));  // it takes too long to tell
 }
 
 TEST_CASE("what needs a decision", "[parser][prefilter]") {
@@ -89,6 +105,12 @@ TEST_CASE("what needs a decision", "[parser][prefilter]") {
         "select U&\"i\\0061sql_apply\"()",
         "select u&\"!0069asql_apply\" uescape '!' ()",
         "call ops . \"run\" (1)",
+        "select a.b, a.iasql_apply from a",
+        "select (a).IASQL_apply",
+        "select a . \n\"a\"\"iasql_b\"",
+        "select a./* b */ iasql_apply",
+        "select a.--\niasql_apply",
+        "select a.U&\"i\\0061sql_apply\"",
         "select ReBuild()",
         "select \"REFRESH_all\"()"
     );
