@@ -4,6 +4,7 @@
 #include "parser/limits.hpp"
 #include "parser/prefilter.hpp"
 #include "parser/split.hpp"
+#include "parser/sql_names.hpp"
 
 #include <re2/re2.h>
 
@@ -98,14 +99,21 @@ verdict statement_rules::decide(std::string_view sql, backslashes strings) const
             split.statements = pieces_until(*ends, sql);
         }
     }
-    verdict found{.statements = std::move(split.statements)};
+    verdict found{.statements = std::move(split.statements), .names = {}};
     const bool may_call = parts_->filter.may_call(sql);
+    const bool has_names = looks_for_rpc() && may_use_sql_names(sql);
     auto tokens_left = can_parse ? max_tree_tokens : 0;
     for (auto& piece : found.statements) {
         const auto text = sql.substr(piece.offset, piece.size);
         piece.calls_rpc = may_call && calls_rpc(text, strings, tokens_left);
         found.calls_rpc = found.calls_rpc || piece.calls_rpc;
         found.is_ours = found.is_ours || piece.kind == statement_kind::signalbox;
+        if (auto used = has_names ? find_sql_name(text, strings) : std::nullopt) {
+            const bool prepares_call = may_call && used->use == name_use::prepares &&
+                                       calls_rpc(used->body, strings, tokens_left);
+            const auto number = static_cast<std::size_t>(&piece - found.statements.data());
+            found.names.push_back({number, used->use, std::move(used->name), prepares_call});
+        }
     }
     return found;
 }

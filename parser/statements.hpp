@@ -46,9 +46,22 @@ struct statement_piece {
     bool operator==(const statement_piece&) const = default;
 };
 
+enum class name_use : std::uint8_t { prepares, executes, deallocates };
+
+/// What a statement does with the name of a prepared statement, in SQL.
+struct sql_name {
+    std::size_t statement = 0;  // which of the text's
+    name_use use = name_use::executes;
+    std::string name;        // as PostgreSQL folds it
+    bool calls_rpc = false;  // PREPARE: to execute it is a call
+
+    bool operator==(const sql_name&) const = default;
+};
+
 struct verdict {
     std::vector<statement_piece> statements;  // joined they are the text; none: it has no statement
-    bool calls_rpc = false;                   // any of them
+    std::vector<sql_name> names;              // in their order
+    bool calls_rpc = false;                   // any of the statements, but for EXECUTE
     bool is_ours = false;                     // any of them is of kind `signalbox`
 
     bool operator==(const verdict&) const = default;

@@ -9,8 +9,12 @@ constexpr std::size_t max_cached_text = std::size_t{64} << 10U;
 /// The list's node, the index's node and bucket, the verdict and its control block.
 constexpr std::size_t entry_overhead = 256;
 
+/// With 63 bytes of its own.
+constexpr std::size_t bytes_of_name = sizeof(sql_name) + 64;
+
 std::size_t bytes_of(std::string_view sql, const verdict& found) noexcept {
-    return sql.size() + found.statements.capacity() * sizeof(statement_piece) + entry_overhead;
+    return sql.size() + found.statements.capacity() * sizeof(statement_piece) +
+           found.names.capacity() * bytes_of_name + entry_overhead;
 }
 
 }  // namespace

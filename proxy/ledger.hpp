@@ -7,6 +7,7 @@
 #pragma once
 
 #include "catalog/notices/explained.hpp"
+#include "parser/statements.hpp"
 #include "proxy/relation_source.hpp"
 #include "rewrite/statements.hpp"
 
@@ -92,6 +93,7 @@ struct ledger_detail {
     sent_text_ptr sent;  // what was sent in the stead of the client's text, where that was changed
     std::string error;   // an ErrorResponse, whole, that takes the place of the server's
     std::unique_ptr<explain_step> explains;
+    std::vector<parser::sql_name> names;  // of a Query, in its order: see relay_sql_names.cpp
 };
 
 struct ledger_entry {

@@ -380,6 +380,9 @@ private:
         std::set<std::string, std::less<>> rpc_statements;
         std::vector<std::string> rpc_portals;  // bound since the last Sync
         std::vector<std::string> rpc_closed;   // in the batch under way
+        /// Names that SQL's PREPARE has given to such, or may have.
+        std::set<std::string, std::less<>> sql_rpc_statements;
+        std::vector<parser::sql_name> sql_names;  // of the Query at hand
     };
 
     struct examination_state {
@@ -462,6 +465,15 @@ private:
     [[nodiscard]] char status() const noexcept {
         return server_ != nullptr ? server_->status : 'I';
     }
+
+    // Names that SQL's PREPARE gives to RPC calls: relay_sql_names.cpp.
+    [[nodiscard]] bool may_execute_rpc(std::string_view sql) const noexcept;
+    [[nodiscard]] bool is_sql_rpc(std::string_view name) const;
+    [[nodiscard]] parser::verdict_ptr with_executed(const parser::verdict_ptr& found) const;
+    [[nodiscard]] bool executes_rpc(std::string_view sql) const;
+    void note_sql_names(const std::vector<parser::sql_name>& names);
+    std::vector<parser::sql_name> take_sql_names(bool of_unit);
+    void sql_name_settled(ledger_entry& of, parser::name_use use);
 
     // Statements addressed to Signalbox: relay_commands.cpp.
     decision look_at_own(const client_view& m, outbox& to_server, outbox& to_client);

@@ -478,12 +478,17 @@ relay::taken relay::forward_query(
         }
     }
     auto explains = find_explains(text, note_made(text), is_plain);
+    auto names = take_sql_names(m == nullptr);
+    note_sql_names(names);
     auto& entry = begin_query();
+    if (!names.empty()) {
+        entry.in_detail().names = std::move(names);
+    }
     if (only_local_set || found.sent || explains) {
-        entry.detail = std::make_unique<ledger_detail>();
-        entry.detail->only_local_set = only_local_set;
-        entry.detail->sent = found.sent;
-        entry.detail->explains = std::move(explains);
+        auto& detail = entry.in_detail();
+        detail.only_local_set = only_local_set;
+        detail.sent = found.sent;
+        detail.explains = std::move(explains);
     }
     if (found.sent) {
         wire::write_query(to_server.copied(), found.sent->sql());

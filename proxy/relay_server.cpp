@@ -402,6 +402,13 @@ void relay::on_tag(std::string_view tag) {
             return !each.first.empty();
         });
         statements_->rpc_statements.clear();
+        statements_->sql_rpc_statements.clear();
+    }
+    if (!s.requests.empty() && (tag == "PREPARE" || tag == "DEALLOCATE")) {
+        sql_name_settled(
+            s.requests.front(),
+            tag == "PREPARE" ? parser::name_use::prepares : parser::name_use::deallocates
+        );
     }
     if (tag == "LOAD") {
         s.tainted = true;

@@ -32,6 +32,13 @@ std::string_view reported_value(
     return value != nullptr ? std::string_view{*value} : std::string_view{};
 }
 
+/// A statement of it gives an RPC call a name.
+bool makes_rpc(const parser::verdict& found) noexcept {
+    return std::any_of(found.names.begin(), found.names.end(), [](const auto& each) {
+        return each.calls_rpc;
+    });
+}
+
 /// As PostgreSQL counts an error's position.
 std::size_t characters(std::string_view text, std::string_view encoding) noexcept {
     if (encoding != "UTF8") {
@@ -233,12 +240,19 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
         sql.remove_suffix(1);
     }
     plain_text_ = !settings_.rules->needs_decision(sql);
-    if (plain_text_ || !can_be_read()) {
+    if (statements_) {
+        statements_->sql_names.clear();
+    }
+    if ((plain_text_ && !may_execute_rpc(sql)) || !can_be_read()) {
         return std::nullopt;
     }
-    const auto found = decide(sql);
-    if (!found) {
+    const auto of_text = decide(sql);
+    if (!of_text) {
         return taken::stop;
+    }
+    const auto found = with_executed(of_text);
+    if (makes_rpc(*found) || may_execute_rpc(sql)) {
+        statements().sql_names = found->names;
     }
     using policy = rewrite::multi_statement_policy;
     const bool several = found->statements.size() > 1;
@@ -248,7 +262,7 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
         return std::nullopt;
     }
     if (wait_until_settled(to_server)) {
-        keep_verdict(sql, found);
+        keep_verdict(sql, of_text);
         return taken::stop;
     }
     if (skip_locally_) {  // the batch that this Query has ended has failed: it is skipped, too
@@ -307,13 +321,15 @@ relay::decision relay::look_at_parse(const client_view& m, outbox& to_server, ou
     bool is_ours = false;
     bool calls_rpc = false;
     plain_text_ = !settings_.rules->needs_decision(p->text);
-    if (!plain_text_ && can_be_read()) {
-        const auto found = decide(p->text);
-        if (!found) {
+    if ((!plain_text_ || may_execute_rpc(p->text)) && can_be_read()) {
+        const auto of_text = decide(p->text);
+        if (!of_text) {
             return taken::stop;
         }
+        const auto found = with_executed(of_text);
         is_ours = found->is_ours && found->statements.size() == 1;
         calls_rpc = found->calls_rpc;
+        note_sql_names(found->names);
     }
     if (is_ours) {
         return parse_own(m, *p, to_server, to_client);
@@ -372,6 +388,9 @@ relay::decision relay::look_at_bind(const client_view& m, outbox& to_server, out
 /// Names of RPC calls are kept beyond their Close, since that may fail. Where names are followed,
 /// what this one stands for decides.
 bool relay::may_call_rpc(std::string_view name) const {
+    if (statements_->sql_rpc_statements.contains(name)) {
+        return true;
+    }
     if (!statements_->rpc_statements.contains(name)) {
         return false;
     }
@@ -388,6 +407,9 @@ bool relay::may_call_rpc(std::string_view name) const {
         return false;
     }
     sql = sql.substr(0, sql.find('\0'));
+    if (executes_rpc(sql)) {
+        return true;
+    }
     if (!settings_.rules->needs_decision(sql)) {
         return false;
     }

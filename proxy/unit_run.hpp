@@ -108,6 +108,8 @@ public:
     /// The unit that is under way, or that has just ended.
     [[nodiscard]] const rewrite::unit& present() const noexcept { return units_[at_ - 1]; }
 
+    [[nodiscard]] const parser::verdict& batch() const noexcept { return *batch_; }
+
     [[nodiscard]] std::string_view text_before_present() const noexcept {
         return at_ == 0 ? std::string_view{} : std::string_view{text_}.substr(0, present().offset);
     }

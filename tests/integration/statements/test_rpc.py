@@ -131,3 +131,59 @@ def test_the_same_text_again(clients, ledger, route):
     client.query("ROLLBACK")
     assert values(client.query(text)) == ["4"]
     assert tags(client.query(text)) == ["INSERT 0 1", "SELECT 1"]
+
+
+@pytest.mark.parametrize("route", [*SPLIT, *ON_RPC])
+class TestNamesInSql:
+    """EXECUTE of a statement that SQL's PREPARE has made from a call."""
+
+    def test_in_a_later_batch(self, clients, ledger, route):
+        client = clients(route)
+        client.query("PREPARE p AS SELECT rpc_count()")
+        assert values(client.query(f"{insert(1)}; EXECUTE p")) == ["1"]
+        assert values(client.query(f"{insert(2)}; EXECUTE \"p\"")) == ["2"]
+        client.query(f"{insert(3)}; CREATE TABLE IF NOT EXISTS marks_made AS EXECUTE p")
+        assert client.value("SELECT * FROM marks_made") == "3"
+        client.query("DROP TABLE marks_made")
+
+    def test_in_the_batch_that_makes_it(self, clients, ledger, route):
+        found = clients(route).query(f"PREPARE p AS SELECT rpc_count(); {insert(1)}; EXECUTE p")
+        assert codes(found) == [] and values(found) == ["1"]
+
+    def test_with_parameters(self, clients, ledger, route):
+        client = clients(route)
+        client.query("PREPARE p (int) AS SELECT rpc_count() + $1")
+        assert values(client.query(f"{insert(1)}; EXECUTE p (10)")) == ["11"]
+
+    def test_in_a_block(self, clients, ledger, route):
+        client = clients(route)
+        client.query("PREPARE p AS SELECT rpc_count()")
+        client.query("BEGIN")
+        assert len(warnings(client.query("EXECUTE p"))) == 1
+        client.query("ROLLBACK")
+
+
+@pytest.mark.parametrize("route", ON_RPC)
+def test_a_name_in_sql_is_the_sessions_own_and_ends(clients, ledger, route):
+    """Whether the batch is one transaction shows in what an error takes back."""
+    client, other = clients(route), clients(route.replace("_one", "_transaction"))
+
+    def is_whole(asked):
+        ledger_before = ledger()
+        found = asked.query(f"{insert(1)}; EXECUTE p; SELECT 1/0")
+        assert len(codes(found)) == 1
+        return ledger() == ledger_before
+
+    client.query("PREPARE p AS SELECT rpc_count()")
+    other.query("PREPARE p AS SELECT 1")
+    assert not is_whole(client) and is_whole(other)
+    client.query("DEALLOCATE p")
+    client.query("PREPARE p AS SELECT 1")
+    assert is_whole(client)
+    client.query("DEALLOCATE p; PREPARE p AS SELECT rpc_count()")
+    assert not is_whole(client)
+    assert codes(client.query("PREPARE p AS SELECT 1")) == ["42P05"]
+    assert not is_whole(client)
+    client.query("DISCARD ALL")
+    client.query("PREPARE p AS SELECT 1")
+    assert is_whole(client)

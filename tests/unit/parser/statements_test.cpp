@@ -210,6 +210,28 @@ TEST_CASE("without RPC patterns no call is one", "[parser][statements]") {
     CHECK_FALSE(none.needs_decision("select iasql_apply(), U&\"a\"()"));
 }
 
+TEST_CASE("names of prepared statements", "[parser][statements]") {
+    using signalbox::parser::name_use;
+    const auto found = decided(
+        "prepare P (text, int) as select iasql_apply($1); PREPARE \"as\" as select 1;"
+        "; /* a */ execute p('x', 2); deallocate prepare \"as\"; deallocate all;"
+        "explain (analyze) execute q; create table t as execute r (1); prepare transaction 'p';"
+        "grant execute on function f to a; select 'execute p'"
+    );
+    const std::vector<signalbox::parser::sql_name> expected{
+        {0, name_use::prepares, "p", true},
+        {1, name_use::prepares, "as", false},
+        {2, name_use::executes, "p", false},
+        {3, name_use::deallocates, "as", false},
+        {5, name_use::executes, "q", false},
+        {6, name_use::executes, "r", false}};
+    CHECK(found.names == expected);
+    CHECK_FALSE(found.calls_rpc);
+    // A call among the arguments is one.
+    CHECK(decided("execute p(iasql_apply())").calls_rpc);
+    CHECK(statement_rules{{}}.decide("prepare p as select 1", backslashes::plain).names.empty());
+}
+
 TEST_CASE("RPC calls where plain strings have backslashes", "[parser][statements]") {
     const std::string_view sql = "select '\\' iasql_apply() '; select iasql_apply()";
     CHECK(decided(sql, backslashes::escape).statements.size() == 2);

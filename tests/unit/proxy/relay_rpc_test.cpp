@@ -386,3 +386,128 @@ TEST_CASE("the hazard is told once, also where the Bind has to wait", "[relay][r
     CHECK(told.find("WARNING") != std::string::npos);
     CHECK(told.find("WARNING") == told.rfind("WARNING"));
 }
+
+TEST_CASE("EXECUTE of a call that has a name in SQL", "[relay][rpc]") {
+    relay_world world{SIGNALBOX_CHUNKS, GENERATE(pool_mode::transaction, pool_mode::session)};
+    world.look_at_statements(multi_statement_policy::split_on_rpc, {"rpc_.*"});
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    const auto answer = [&](const std::string& tag) {
+        server.reply(complete(tag) + ready());
+        if (server.got() == "Query(<inspection>)") {
+            server.reply(row({"pin", "prepared statement", "p"}) + complete("SELECT 1") + ready());
+        }
+        client.got();
+    };
+    const std::string batch = "insert into t values (1); execute p";
+    const auto sent = [&] {
+        client.send(query(batch));
+        auto got = server.got();
+        server.reply(error("42601", "no") + ready());
+        client.got();
+        return got;
+    };
+    const auto whole = "Query(" + batch + ")";
+    const std::string first = "Query(insert into t values (1);)";
+    client.send(query("prepare p as select 1"));
+    server.got();
+    answer("PREPARE");
+    CHECK(sent() == whole);
+    client.send(query("deallocate p"));
+    server.got();
+    answer("DEALLOCATE");
+    client.send(query("prepare p as select rpc_count()"));
+    server.got();
+    answer("PREPARE");
+    CHECK(sent() == first);
+    SECTION("the name is taken") {
+        client.send(query("prepare p as select 1"));
+        server.got();
+        server.reply(error("42P05", "already exists") + ready());
+        client.got();
+        CHECK(sent() == first);
+    }
+    SECTION("the name is free, and another's") {
+        client.send(query("deallocate p"));
+        server.got();
+        answer("DEALLOCATE");
+        CHECK(sent() == whole);
+        client.send(query("prepare p as select 1"));
+        server.got();
+        answer("PREPARE");
+        CHECK(sent() == whole);
+    }
+    SECTION("all names are gone") {
+        client.send(query("discard all"));
+        server.got();
+        answer("DISCARD ALL");
+        CHECK(sent() == whole);
+    }
+    SECTION("in a block") {
+        client.send(query("begin"));
+        server.reply(complete("BEGIN") + ready('T'));
+        server.got();
+        client.got();
+        client.send(query("explain analyze execute p"));
+        CHECK_THAT(client.got(), Catch::StartsWith("WARNING(01000 "));
+        server.reply(complete("EXPLAIN") + ready('T'));
+        client.got();
+        client.send(statement("execute p") + sync_message());
+        CHECK_THAT(client.got(), Catch::StartsWith("WARNING(01000 "));
+    }
+    SECTION("in a pipeline") {
+        client.send(
+            statement("insert into t values (1)") + statement("execute p") + sync_message()
+        );
+        CHECK(
+            server.got() ==
+            "Parse(,insert into t values (1)) Bind(,) Execute() Parse(,execute p) Sync"
+        );
+    }
+    SECTION("by the protocol") {
+        client.send(
+            statement("insert into t values (1)") + bind_to("", "p") + execute() + sync_message()
+        );
+        CHECK(server.got() == "Parse(,insert into t values (1)) Bind(,) Execute() Sync");
+    }
+    SECTION("another session's names are its own") {
+        auto& next = world.add_server();
+        auto& other = world.add_client();
+        other.send(query(batch));
+        CHECK(next.got() == whole);
+    }
+}
+
+TEST_CASE("PREPARE and EXECUTE in one batch", "[relay][rpc]") {
+    relay_world world{SIGNALBOX_CHUNKS, pool_mode::session};
+    world.look_at_statements(multi_statement_policy::split_on_rpc, {"rpc_.*"});
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    const auto* const sql = GENERATE(
+        "prepare p as select rpc_count(); execute p",
+        "deallocate p; prepare p as select rpc_count(); explain analyze execute p"
+    );
+    client.send(query(sql));
+    const std::string text{sql};
+    CHECK(server.got() == "Query(" + text.substr(0, text.find(';') + 1) + ")");
+    server.reply(error("42601", "no") + ready());
+    client.got();
+    const auto* const harmless = GENERATE(
+        "prepare q as select 1; execute q", "prepare q as select rpc_count(); deallocate q"
+    );
+    client.send(query(harmless));
+    CHECK(server.got() == "Query(" + std::string{harmless} + ")");
+}
+
+// In session mode SQL and the protocol have the same names.
+TEST_CASE("EXECUTE of a call that has a name in the protocol", "[relay][rpc]") {
+    relay_world world{SIGNALBOX_CHUNKS, pool_mode::session};
+    world.look_at_statements(multi_statement_policy::split_on_rpc, {"rpc_.*"});
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    client.send(parse("p", "select rpc_count()") + sync_message());
+    server.reply(parse_complete() + ready());
+    server.got();
+    client.send(query("select 1; execute p"));
+    CHECK(server.got() == "Query(select 1;)");
+}
