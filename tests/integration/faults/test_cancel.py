@@ -20,6 +20,7 @@ def box(pg):
     routes = {
         "one": {"pool_mode": "transaction", "pool_size": 1},
         "two": {"pool_mode": "transaction", "pool_size": 2},
+        "statement_one": {"pool_mode": "statement", "pool_size": 1},
     }
     with Signalbox(standard_config(pg, routes=routes)) as process:
         yield process
@@ -34,6 +35,12 @@ def running(pg, mark):
 
 
 @pytest.fixture(params=["session", "transaction", "one"])
+def block_route(request):
+    """Where transaction blocks are."""
+    return request.param
+
+
+@pytest.fixture(params=["session", "transaction", "one", "statement_one"])
 def route(request):
     return request.param
 
@@ -49,8 +56,23 @@ def test_cancel_of_a_running_statement(pg, box, route):
     client.terminate()
 
 
-def test_cancel_inside_a_transaction_and_a_pipeline(pg, box, route):
+def test_cancel_of_a_pipeline(pg, box, route):
+    """What stands behind the statement up to the Sync is skipped, and nothing behind that."""
     client = box.raw(route)
+    texts = ["SELECT pg_sleep(60), 'batch to cancel'", "SELECT 'skipped'"]
+    batch = b"".join(parse(text) + bind() + execute() for text in texts) + sync()
+    client.send(batch + parse("SELECT 'behind'") + bind() + execute() + sync())
+    eventually(lambda: running(pg, "batch to cancel"), "it runs")
+    client.cancel()
+    found = client.read_until(b"Z")
+    assert first_error(found)["C"] == "57014" and not any(b"skipped" in body for _, body in found)
+    assert any(b"behind" in body for _, body in client.read_until(b"Z"))
+    assert client.value("SELECT 1") == "1"
+    client.terminate()
+
+
+def test_cancel_inside_a_transaction_and_a_pipeline(pg, box, block_route):
+    client = box.raw(block_route)
     client.query("BEGIN")
     client.send(
         parse("SELECT pg_sleep(60), 'pipeline to cancel'")
@@ -81,9 +103,10 @@ def test_cancel_over_tls(pg, box):
     client.terminate()
 
 
-def test_cancel_of_a_finished_statement_hits_nothing(pg, box):
+@pytest.mark.parametrize("shared", ["one", "statement_one"])
+def test_cancel_of_a_finished_statement_hits_nothing(pg, box, shared):
     """The server connection belongs to another session by then."""
-    client, other = box.raw("one"), box.raw("one")
+    client, other = box.raw(shared), box.raw(shared)
     assert client.value("SELECT 1") == "1"
     other.send(query("SELECT pg_sleep(0.5), 'not yours'"))
     eventually(lambda: running(pg, "not yours"), "it runs")
@@ -109,8 +132,23 @@ def test_cancel_of_a_waiting_statement(pg, box):
     waiter.terminate()
 
 
-def test_cancel_in_an_idle_transaction_is_void(box, route):
-    client = box.raw(route)
+def test_cancel_of_a_waiting_statement_in_statement_mode(pg, box):
+    holder, waiter = box.raw("statement_one"), box.raw("statement_one")
+    holder.send(query("SELECT pg_sleep(60), 'holds the only one'"))
+    eventually(lambda: running(pg, "holds the only one"), "it runs")
+    waiter.send(query("CREATE TABLE never_made ()"))
+    waiter.expect_silence(0.1)
+    waiter.cancel()
+    assert first_error(waiter.read_until(b"Z", timeout=3))["C"] == "57014"
+    holder.cancel()
+    assert first_error(holder.read_until(b"Z"))["C"] == "57014"
+    assert waiter.value("SELECT to_regclass('never_made') IS NULL") == "t"
+    holder.terminate()
+    waiter.terminate()
+
+
+def test_cancel_in_an_idle_transaction_is_void(box, block_route):
+    client = box.raw(block_route)
     client.query("BEGIN")
     client.cancel()
     assert client.value("SELECT pg_sleep(0.1) IS NULL") == "f"
@@ -172,7 +210,7 @@ def test_secrets_are_not_guessable(box):
     assert len(steps) > 15
 
 
-@pytest.mark.parametrize("route", ["one", "two", "session"])
+@pytest.mark.parametrize("route", ["one", "two", "session", "statement_one"])
 def test_cancels_race_with_the_end_of_their_statement(box, route):
     """Cancels at random moments: only statements that take long are cancelled, and only the
     canceller's own. A bystander on the same pool never sees a 57014."""
