@@ -643,6 +643,8 @@ private:
     );
     void abandon_batch();
     void confirm_unnamed(std::uint64_t token);
+    void keep_in_flight();
+    void leave_unnamed();
     void forget_unnamed() noexcept;
     void drop_unnamed() noexcept;
     void restore_unnamed();

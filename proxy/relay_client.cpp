@@ -418,8 +418,7 @@ ledger_entry& relay::begin_query() {
     executed_ = 0;
     begun_ = false;
     barrier_ = barrier_ || std::exchange(barrier_at_sync_, false);
-    unnamed_token_ = server_state::unnamed_none;
-    unnamed_sticks_ = false;
+    leave_unnamed();
     unnamed_unused_ = false;
     return entry;
 }
@@ -517,8 +516,7 @@ void relay::refuse(const wire::report& why, request kind, outbox& to_server) {
     entry.detail = std::make_unique<ledger_detail>();
     wire::write_error_response(entry.detail->error, why);
     if (kind != request::bind || unnamed_sticks_) {
-        unnamed_token_ = server_state::unnamed_none;
-        unnamed_sticks_ = false;
+        leave_unnamed();
     }
     hold_unnamed(server_state::unnamed_none);
     if (kind == request::query) {

@@ -146,8 +146,8 @@ void relay::parse_unnamed(
     if (r.confirmed_in_place) {
         r.confirmed_tail.swap(r.unnamed_tail);
         r.confirmed_in_place = false;
-    } else if (unnamed_token_ != server_state::unnamed_none) {
-        r.unnamed_in_flight.emplace_back(unnamed_token_, r.unnamed_tail);
+    } else {
+        keep_in_flight();
     }
     unnamed_effects_ = effects_of(p.text);
     unnamed_sticks_ = false;
@@ -466,8 +466,7 @@ relay::taken relay::on_close(const client_view& m, outbox& to_server, outbox& to
     }
     if (target->name.empty()) {
         server_->requests.push(request::close).unnamed = unnamed_token_;
-        unnamed_token_ = server_state::unnamed_none;
-        unnamed_sticks_ = false;
+        leave_unnamed();
         hold_unnamed(server_state::unnamed_none);
         pass(m, to_server);
         return taken::all;
@@ -504,6 +503,20 @@ void relay::confirm_unnamed(std::uint64_t token) {
         }
         older.pop_front();
     }
+}
+
+/// Its text is wanted again where what replaces it is skipped.
+void relay::keep_in_flight() {
+    if (unnamed_token_ != server_state::unnamed_none && rare_ && !rare_->confirmed_in_place) {
+        rare_->unnamed_in_flight.emplace_back(unnamed_token_, rare_->unnamed_tail);
+    }
+}
+
+/// What is being sent ends the client's unnamed statement, unless it is skipped.
+void relay::leave_unnamed() {
+    keep_in_flight();
+    unnamed_token_ = server_state::unnamed_none;
+    unnamed_sticks_ = false;
 }
 
 /// The server holds none for this client.

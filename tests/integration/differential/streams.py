@@ -388,6 +388,26 @@ STREAMS = {
         + close_statement()
         + sync()
     ),
+    "unnamed_closed_behind_an_error": Stream(
+        parse("SELECT 1/(1 - $1::int)")
+        + again("", "1")
+        + close_statement()
+        + sync()
+        + again("", "2")
+        + sync()
+        + close_statement()
+        + sync()
+        + again("", "3")
+        + sync()
+    ),
+    "unnamed_and_a_query_behind_an_error": Stream(
+        parse("SELECT 1/(1 - $1::int)")
+        + again("", "1")
+        + query("SELECT 'skipped'")
+        + sync()
+        + again("", "2")
+        + sync()
+    ),
     "parse_twice": Stream(
         parse("SELECT 1", "twice")
         + sync()
