@@ -39,6 +39,9 @@ free_port() {
     die "no free port between 20000 and 29999"
 }
 
+# print_header FILE: the comment that the script begins with, as its help.
+print_header() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$1"; }
+
 random_password() { openssl rand -hex 16; }
 
 # A temporary folder that the account postgres may pass through when we are root (PostgreSQL refuses to run as root).

@@ -67,6 +67,17 @@ def test_help():
         assert word in done.stdout
 
 
+@pytest.mark.parametrize("name", ["run", "test", "install"])
+def test_help_of_the_scripts(name):
+    """The comment that the script begins with, and nothing is done."""
+    script = REPOSITORY / "scripts" / name
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and not done.stderr
+    header = script.read_text().partition("\nset -")[0].splitlines()[1:]
+    assert done.stdout.splitlines() == [line.removeprefix("#").removeprefix(" ") for line in header]
+    assert f"scripts/{name}" in done.stdout
+
+
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_a_missing_file(command, tmp_path):
     done = run(command, "--config", tmp_path / "nowhere.toml")

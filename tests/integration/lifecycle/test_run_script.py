@@ -1,10 +1,12 @@
 """scripts/run: one command to a session over TLS and SCRAM, and nothing left behind by Ctrl-C."""
 
+import contextlib
 import os
 import pathlib
 import re
 import shlex
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -48,8 +50,19 @@ def script(tmp_path):
         process.wait(30)
 
 
+@pytest.fixture
+def taken_port():
+    """The script's first choice, listened on by this test or by somebody else."""
+    try:
+        taken = socket.create_server(("127.0.0.1", 6432))
+    except OSError:
+        taken = contextlib.nullcontext()
+    with taken:
+        yield
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_from_start_to_end(script, end):
+def test_from_start_to_end(taken_port, script, end):
     process, said = script
 
     def ready():
@@ -59,6 +72,8 @@ def test_from_start_to_end(script, end):
     eventually(ready, "it is ready", 60)
     text = said.read_text()
     password, line = re.search(r"PGPASSWORD=(\S+) (psql .*)", text).groups()
+    port = re.search(r"^Port 6432 is in use; using (\d+)\.$", text, re.M)[1]
+    assert f"port={port} " in line
     done = subprocess.run(
         [*shlex.split(line), "-X", "-At", "-c", "\\conninfo", "-c", "SELECT current_user"],
         env={"PGPASSWORD": password, "PATH": os.environ["PATH"]},
