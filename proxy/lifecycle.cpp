@@ -223,6 +223,13 @@ private:
             }
             return true;
         }
+        for (const auto& host : listen.addresses) {
+            const auto problem = listen.port == 0 ? std::string{} : taken_port(host, listen.port);
+            if (!problem.empty()) {
+                log::error("cannot listen", {{"cause", problem}});
+                return false;
+            }
+        }
         auto port = listen.port;
         for (const auto& host : listen.addresses) {
             for (auto& each : workers_) {

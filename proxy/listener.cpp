@@ -25,6 +25,54 @@ std::string system_text(int error) {
     return std::generic_category().message(error);
 }
 
+std::string why_not(const std::string& host, std::uint16_t port, int error) {
+    std::string text = "cannot listen on \"" + host + "\", port " + std::to_string(port) + ": " +
+                       system_text(error);
+    if (error == EADDRINUSE) {
+        text += " (another process listens there: choose another port in [listen])";
+    }
+    return text;
+}
+
+/// What `host` stands for.
+struct resolved_host {
+    explicit resolved_host(const std::string& host, std::uint16_t port) {
+        addrinfo hints{};
+        hints.ai_family = AF_UNSPEC;
+        hints.ai_socktype = SOCK_STREAM;
+        hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+        const int rc = ::getaddrinfo(
+            host == "*" ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &first
+        );
+        if (rc != 0) {
+            error = "cannot listen on \"" + host + "\": " + ::gai_strerror(rc);
+        }
+    }
+
+    ~resolved_host() {
+        if (first != nullptr) {
+            ::freeaddrinfo(first);
+        }
+    }
+
+    resolved_host(const resolved_host&) = delete;
+    resolved_host& operator=(const resolved_host&) = delete;
+
+    addrinfo* first = nullptr;
+    std::string error;  // why there is none
+};
+
+/// A socket for `a` that may be bound while connections of an earlier listener are still there.
+int listening_socket(const addrinfo& a) {
+    const int fd = ::socket(a.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (a.ai_family == AF_INET6) {
+        ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    }
+    return fd;
+}
+
 }  // namespace
 
 listener::listener(worker& owner, backend::event_loop& loop, int fd, bool is_shared)
@@ -87,48 +135,47 @@ std::string listen_address(const std::string& host, std::uint16_t port) {
     return (is_ipv6 ? '[' + host + ']' : host) + ':' + std::to_string(port);
 }
 
+// SO_REUSEPORT lets every process of our user share the port, so it cannot find this out.
+std::string taken_port(const std::string& host, std::uint16_t port) {
+    const resolved_host found{host, port};
+    for (const addrinfo* a = found.first; a != nullptr; a = a->ai_next) {
+        const int fd = listening_socket(*a);
+        const bool taken =
+            fd >= 0 && ::bind(fd, a->ai_addr, a->ai_addrlen) != 0 && errno == EADDRINUSE;
+        ::close(fd);
+        if (taken) {
+            return why_not(host, port, EADDRINUSE);
+        }
+    }
+    return {};
+}
+
 std::vector<listen_result> listen_tcp(
     const std::string& host, std::uint16_t port, client_timeouts timeouts
 ) {
-    addrinfo hints{};
-    hints.ai_family = AF_UNSPEC;
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-    addrinfo* found = nullptr;
-    const bool any = host == "*";
-    const int rc =
-        ::getaddrinfo(any ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &found);
-    if (rc != 0) {
-        return {
-            {.fd = -1,
-             .address = {},
-             .error = "cannot listen on \"" + host + "\": " + ::gai_strerror(rc)}};
+    const resolved_host found{host, port};
+    if (found.first == nullptr) {
+        return {{.fd = -1, .address = {}, .error = found.error}};
     }
     std::vector<listen_result> results;
-    for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
+    for (const addrinfo* a = found.first; a != nullptr; a = a->ai_next) {
         listen_result made;
-        made.fd = ::socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        made.fd = listening_socket(*a);
         const int on = 1;
-        ::setsockopt(made.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
         ::setsockopt(made.fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
         prepare_clients(made.fd, timeouts);
-        if (a->ai_family == AF_INET6) {
-            ::setsockopt(made.fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-        }
         if (made.fd < 0 || ::bind(made.fd, a->ai_addr, a->ai_addrlen) != 0 ||
             ::listen(made.fd, backlog) != 0) {
-            made.error = "cannot listen on \"" + host + "\", port " + std::to_string(port) + ": " +
-                         system_text(errno);
+            made.error = why_not(host, port, errno);
             ::close(made.fd);
             made.fd = -1;
         } else {
             const auto shown =
-                any ? std::string{a->ai_family == AF_INET6 ? "::" : "0.0.0.0"} : host;
+                host == "*" ? std::string{a->ai_family == AF_INET6 ? "::" : "0.0.0.0"} : host;
             made.address = listen_address(shown, bound_port(made.fd));
         }
         results.push_back(std::move(made));
     }
-    ::freeaddrinfo(found);
     return results;
 }
 
@@ -170,6 +217,11 @@ listen_result listen_unix(const std::string& directory, std::uint16_t port) {
     if (made.fd < 0 || ::bind(made.fd, reinterpret_cast<const sockaddr*>(&un), sizeof un) != 0 ||
         ::chmod(un.sun_path, 0777) != 0 || ::listen(made.fd, backlog) != 0) {
         made.error = "cannot listen on \"" + made.address + "\": " + system_text(errno);
+        if (alive) {
+            made.error +=
+                " (another process listens there: choose another port or "
+                "unix_socket_dir in [listen])";
+        }
         ::close(made.fd);
         made.fd = -1;
     }

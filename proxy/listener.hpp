@@ -47,6 +47,10 @@ struct listen_result {
     bool is_local = false;
 };
 
+/// Why nobody else may listen there: somebody does, be it another Signalbox. Empty = nobody does.
+/// To be asked before listen_tcp(), whose own sockets count as well. Connections that an earlier
+/// process has left, open or in TIME_WAIT, do not.
+std::string taken_port(const std::string& host, std::uint16_t port);
 /// `host`: an address, a name, or "*". Several sockets can share a port.
 std::vector<listen_result> listen_tcp(
     const std::string& host, std::uint16_t port, client_timeouts timeouts

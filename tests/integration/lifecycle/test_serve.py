@@ -1,6 +1,7 @@
 """Start, readiness, logs, addresses and the Unix socket."""
 
 import json
+import pathlib
 import re
 import signal
 import socket
@@ -38,6 +39,53 @@ def test_a_port_in_use(pg, start_box):
         box = start_box(standard_config(pg, {"listen": {"port": port}}), wait=False)
         assert box.wait_exit() == 1
         assert "127.0.0.1" in box.log_text() and str(port) in box.log_text()
+        assert "Address already in use (another process listens there:" in box.log_text()
+
+
+@pytest.mark.parametrize("there", ["127.0.0.1", "*"])
+@pytest.mark.parametrize("wanted", ["127.0.0.1", "*", ["127.0.0.2", "127.0.0.1"]])
+def test_a_port_that_another_signalbox_has(pg, start_box, there, wanted):
+    """Its workers' sockets share a port among themselves, and with nobody else."""
+    port = free_port()
+    first = start_box(standard_config(pg, {"listen": {"address": there, "port": port}}))
+    listen = {"address": wanted, "port": port}
+    second = start_box(standard_config(pg, {"listen": listen}), wait=False)
+    assert second.wait_exit() == 1
+    assert "Address already in use (another process listens there:" in second.log_text()
+    assert not re.search(r"\bready\b", second.log_text())
+    assert first.raw("transaction").value("SELECT 1") == "1"
+
+
+def test_addresses_of_one_process_may_overlap(pg, start_box):
+    listen = {"address": ["*", "127.0.0.1"], "port": free_port()}
+    box = start_box(standard_config(pg, {"listen": listen}))
+    assert box.raw("transaction").value("SELECT 1") == "1"
+
+
+def test_a_restart_finds_its_port_free(pg, start_box):
+    """While an earlier process drains, and while its connections are in TIME_WAIT."""
+    config = standard_config(pg, {"listen": {"port": free_port()}}, route={"drain_timeout": "30s"})
+    first = start_box(config)
+    client = first.raw("transaction")
+    client.query("BEGIN")
+    first.send_signal(signal.SIGTERM)
+    first.wait_log("draining")
+    second = start_box(config)
+    assert second.raw("transaction").value("SELECT 1") == "1"
+    assert client.value("SELECT 2") == "2"  # still of the first
+    client.query("COMMIT")
+    assert first.wait_exit() == 0
+    # The side that closes first has the TIME_WAIT: Signalbox ends these sessions.
+    for _ in range(3):
+        idle = second.raw("transaction")
+        second.send_signal(signal.SIGTERM)
+        idle.read_to_end(5)
+        idle.close()
+        assert second.wait_exit() == 0
+        held = pathlib.Path("/proc/net/tcp").read_text()
+        assert re.search(rf": 0100007F:{second.port:04X} \w+:\w+ 06 ", held), "no TIME_WAIT"
+        second = start_box(config)
+    assert second.raw("transaction").value("SELECT 1") == "1"
 
 
 def test_unix_socket(pg, start_box, tmp_path):
@@ -69,8 +117,12 @@ def test_unix_socket(pg, start_box, tmp_path):
     again = start_box(standard_config(pg, {"listen": listen}))
     RawClient(unix=path).login("app", "transaction", ROLES["app"]).terminate()
     # Two at once: the second must not take the socket away from the first.
-    second = start_box(standard_config(pg, {"listen": listen}), wait=False)
+    alone = {"listen": {**listen, "address": ""}}  # else the TCP port says it
+    second = start_box(standard_config(pg, alone), wait=False)
     assert second.wait_exit() == 1
+    assert f'"{path}": Address already in use (another process listens' in second.log_text().replace(
+        "\\", ""
+    )
     RawClient(unix=path).login("app", "transaction", ROLES["app"]).terminate()
     again.stop()
 
