@@ -57,6 +57,7 @@ file_content read_file(const std::filesystem::path& path, std::size_t max_bytes,
         return out;
     }
     out.mode = facts.st_mode & 0777U;
+    out.owner = facts.st_uid;
     std::array<char, 16'384> block{};
     while (true) {
         const ssize_t count = ::read(handle.get(), block.data(), block.size());

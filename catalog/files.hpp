@@ -7,10 +7,11 @@
 
 namespace signalbox::catalog {
 
-/// A file's bytes and its permission bits, or why there are none.
+/// A file's bytes, its permission bits and its owner, or why there are none.
 struct file_content {
     std::string text;
     unsigned mode = 0;
+    unsigned owner = 0;
     std::string error;  // the system's own words; "" = read
 };
 

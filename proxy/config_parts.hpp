@@ -46,4 +46,7 @@ std::optional<std::string> check_strength(const pem_source& certificate);
 /// The file under `key`, which is not empty; an error where it cannot be read.
 pem_source read_pem_file(const section& from, std::string_view key, const std::string& path);
 
+/// Warns where others may read the file of a connection's `ssl_key`.
+void check_server_side_key(const section& from, const std::string& path);
+
 }  // namespace signalbox::proxy

@@ -214,6 +214,9 @@ void check_client_certificate(const section& from, const catalog::planned_connec
             key, from.label() + ": " + *problem, "this system's OpenSSL asks for a stronger one"
         );
     }
+    if (std::filesystem::path{planned.postgres->tls_key}.is_absolute()) {  // else the key itself
+        check_server_side_key(from, planned.postgres->tls_key);
+    }
 }
 
 /// What a connection may hold: its type, which is read first, decides which.

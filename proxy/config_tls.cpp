@@ -6,6 +6,7 @@
 #include <openssl/ssl.h>
 
 #include <memory>
+#include <sys/stat.h>
 
 namespace signalbox::proxy {
 namespace {
@@ -18,9 +19,7 @@ struct freed_by {
     }
 };
 
-}  // namespace
-
-pem_source read_pem_file(const section& from, std::string_view key, const std::string& path) {
+file_content read_named_file(const section& from, std::string_view key, const std::string& path) {
     file_content content = read_file(path, max_pem_bytes, file_kind::regular);
     if (!content.error.empty()) {
         from.fail(
@@ -29,7 +28,40 @@ pem_source read_pem_file(const section& from, std::string_view key, const std::s
             "check the path and its permissions; relative paths start at the configuration's folder"
         );
     }
+    return content;
+}
+
+/// As PostgreSQL has it: 0600, or 0640 where root owns the file and a group shares it.
+bool others_may_read(const file_content& key) {
+    const unsigned others = key.owner == 0 ? S_IROTH : S_IRGRP | S_IROTH;
+    return (key.mode & others) != 0;
+}
+
+void warn_of_open_key(const section& from, std::string_view key, const std::string& name) {
+    from.warn(
+        key, "The private key " + name + " may be read by others than its owner; use chmod 600."
+    );
+}
+
+pem_source read_key_file(const section& from, std::string_view key, const std::string& path) {
+    file_content content = read_named_file(from, key, path);
+    if (others_may_read(content)) {
+        warn_of_open_key(from, key, in_quotes(path));
+    }
     return {.text = std::move(content.text), .name = in_quotes(path)};
+}
+
+}  // namespace
+
+pem_source read_pem_file(const section& from, std::string_view key, const std::string& path) {
+    return {.text = read_named_file(from, key, path).text, .name = in_quotes(path)};
+}
+
+// The path is a secret's value, so it is not repeated.
+void check_server_side_key(const section& from, const std::string& path) {
+    if (others_may_read(read_file(path, max_pem_bytes, file_kind::regular))) {
+        warn_of_open_key(from, "ssl_key", "that the secret of ssl_key names");
+    }
 }
 
 std::optional<std::string> check_strength(const pem_source& certificate) {
@@ -106,7 +138,7 @@ void read_client_tls(const section& tls, configuration& out) {
         );
     }
     const pem_source certificate = read_pem_file(tls, "certificate", settings.certificate);
-    const pem_source key = read_pem_file(tls, "key", settings.key);
+    const pem_source key = read_key_file(tls, "key", settings.key);
     auto problem = check_key_pair(certificate, key);
     if (!problem) {
         problem = check_strength(certificate);

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <unistd.h>
 
 namespace {
 
@@ -58,7 +59,33 @@ TEST_CASE("config: certificates towards clients", "[config]") {
         CHECK(loaded.tls.mode == client_tls_mode::prefer);
         CHECK(loaded.tls.certificate == folder.path() / "good.crt");
         CHECK(loaded.tls.key == folder.path() / "good.key");
-        CHECK(loaded.warnings.empty());
+        CHECK_FALSE(has_warning(loaded, "The private key"));
+    }
+    SECTION("a key that others may read is warned about") {
+        folder.write("open.key", pair.key, 0604);
+        folder.write("shared.key", pair.key, 0640);  // fine where root owns it, as in ssl-cert
+        const auto warns = [&](const std::string& name) {
+            return has_warning(
+                load_tls("certificate = 'good.crt'\nkey = '" + name + "'\n"),
+                "signalbox.toml:3: The private key \"" + (folder.path() / name).string() +
+                    "\" may be read by others than its owner; use chmod 600."
+            );
+        };
+        CHECK(warns("open.key"));
+        CHECK(warns("shared.key") == (::geteuid() != 0));
+        const auto towards_server = [&](const std::string& name) {
+            return load_tls(
+                "mode = 'off'\n[secrets]\nk = { value = '" + name +
+                "' }\n[connections.s]\nhost = 'a'\nssl_certificate = 'good.crt'\n"
+                "ssl_key = 'k'\n"
+            );
+        };
+        CHECK(has_warning(
+            towards_server("open.key"),
+            ":8: The private key that the secret of ssl_key names may be read by others"
+        ));
+        CHECK_FALSE(has_warning(towards_server("open.key"), "open.key"));
+        CHECK_FALSE(has_warning(towards_server("good.key"), "The private key"));
     }
     SECTION("the defaults are found beside the file") {
         folder.write("certs/server.crt", pair.certificate);
@@ -127,7 +154,7 @@ TEST_CASE("config: certificates towards clients", "[config]") {
             "[[auth.maps]]\nname = 'dev'\nsystem_username = 'x'\ndatabase_username = 'y'\n"
             "[auth]\nmethod = 'cert'\nmap = 'dev'\n"
         );
-        CHECK(loaded.warnings.empty());
+        CHECK_FALSE(has_warning(loaded, "map"));
         CHECK(loaded.default_auth_map == "dev");
         REQUIRE(loaded.auth_rules.size() == 1);
         CHECK(loaded.auth_rules[0].map == "ops");
