@@ -5,6 +5,7 @@
 #include "proxy/config_reader.hpp"
 #include "wire/scram.hpp"
 
+#include <iterator>
 #include <sys/un.h>
 
 namespace signalbox::proxy {
@@ -401,6 +402,35 @@ void check_completeness(const section& root, const configuration& out) {
     }
 }
 
+/// A file that lets nobody in is as a rule one whose users were forgotten.
+void check_logins(const section& root, configuration& out) {
+    std::vector<auth_method> methods{out.default_auth_method};
+    std::ranges::transform(out.auth_rules, std::back_inserter(methods), [](const auth_rule& rule) {
+        return rule.method;
+    });
+    const auto asks_for_password = [](auth_method method) {
+        return method == auth_method::password || method == auth_method::md5 ||
+               method == auth_method::scram_sha_256;
+    };
+    const bool all_refuse = std::ranges::all_of(methods, [&](auth_method method) {
+        return asks_for_password(method) || method == auth_method::reject;
+    });
+    const bool some_has_password = std::ranges::any_of(out.users, [](const auto& named) {
+        return named.second.password.has_value() || !named.second.verifier.empty();
+    });
+    const bool some_is_looked_up = std::ranges::any_of(out.routes, [](const auto& route) {
+        return !route->auth_query.empty();
+    });
+    if (all_refuse && std::ranges::any_of(methods, asks_for_password) && !some_has_password &&
+        !some_is_looked_up) {
+        root.warn(
+            "users",
+            "Nobody can log in: a password is asked for, and no user has one; add [[users]] with "
+            "name and password, or auth_query to a route."
+        );
+    }
+}
+
 /// toml++ repeats a number that is too large, which may be a password without its quotes.
 std::string syntax_words(const toml::parse_error& error) {
     const std::string_view words = error.description();
@@ -410,19 +440,41 @@ std::string syntax_words(const toml::parse_error& error) {
     return "not valid TOML: " + std::string{words};
 }
 
+/// What to write instead; "" where the words say it.
+std::string syntax_hint(const toml::parse_error& error) {
+    const std::string_view words = error.description();
+    const auto says = [&](std::string_view part) {
+        return words.find(part) != std::string_view::npos;
+    };
+    if (says("cannot redefine")) {
+        return "remove one of them";
+    }
+    if (says("parsing table header")) {
+        return "a section begins with [name] or [[name]]";
+    }
+    if (says("parsing key:")) {
+        return "names of other characters than A-Z, a-z, 0-9, _ and - stand between double quotes";
+    }
+    if (says("expected '='") || says("parsing root table")) {
+        return "a setting is written as name = value";
+    }
+    constexpr auto values = std::to_array<std::string_view>(
+        {"parsing value", "integer", "floating-point", "boolean", "date", "time", "string"}
+    );
+    return std::ranges::any_of(values, says) ? "strings stand between double quotes" : "";
+}
+
 configuration load(std::string_view text, const std::filesystem::path& file, unsigned mode) {
     source from{file};
     toml::table table;
     try {
         table = toml::parse(text, std::string_view{});
     } catch (const toml::parse_error& error) {
-        from.fail(
-            error.source().begin.line, syntax_words(error), "strings stand between double quotes"
-        );
+        from.fail(error.source().begin.line, syntax_words(error), syntax_hint(error));
     }
     configuration out;
     out.file = std::filesystem::absolute(file);
-    const section root{from, table, "the top of the file", root_keys};
+    const section root{from, table, {}, root_keys};
     read_secrets(from, root, mode);
     read_listen(child_or_empty(root, "listen", listen_keys), out.listen);
     read_client_tls(child_or_empty(root, "tls", tls_keys), out);
@@ -437,6 +489,7 @@ configuration load(std::string_view text, const std::filesystem::path& file, uns
     read_availability(availability, out.availability);
     check_later_sections(root, availability);
     check_completeness(root, out);
+    check_logins(root, out);
     out.secrets = std::move(from.secrets);
     out.warnings = from.take_warnings();
     return out;

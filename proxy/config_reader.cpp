@@ -176,7 +176,8 @@ section::section(
     const std::string_view nearest = nearest_name(first_unknown->str(), names);
     from.fail(
         first_unknown->source().begin.line,
-        "unknown key " + in_quotes(first_unknown->str()) + " in " + label_,
+        "unknown key " + in_quotes(first_unknown->str()) +
+            (label_.empty() ? " at the top level" : " in " + label_),
         nearest.empty() ? "known: " + joined(names, false) : did_you_mean(nearest)
     );
 }
@@ -218,7 +219,7 @@ void section::fail_choice(
     fail(
         key,
         std::string{key} + " must be one of " + joined(names, true) + ", not " + in_quotes(text),
-        nearest.empty() ? "without the line the default is used" : did_you_mean(nearest)
+        nearest.empty() ? std::string{} : did_you_mean(nearest)  // the list is the way out
     );
 }
 

@@ -77,8 +77,8 @@ private:
 
 class section {
 public:
-    /// `label` as the file writes it: "[listen]", "[[routes]]". `line` counts where the table
-    /// itself has no line.
+    /// `label` as the file writes it: "[listen]", "[[routes]]"; "" = the file itself. `line` counts
+    /// where the table itself has no line.
     section(
         source& from,
         const toml::table& table,

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from harness import to_toml
+from harness.postgres import ROLES
 from harness.signalbox import REPOSITORY, binary, client_certificates, standard_config
 
 EXAMPLE = REPOSITORY / "signalbox.example.toml"
@@ -217,6 +218,33 @@ def test_the_example_has_every_setting():
     shown = set(re.findall(r"\b([a-z_]+) =", EXAMPLE.read_text()))
     assert len(listed) > 60
     assert listed - shown == {"aws_privatelink"}
+
+
+def toml_of(manual):
+    """The first example of the manual's page."""
+    return re.search(r"^```toml\n(.*?)^```", (REPOSITORY / manual).read_text(), re.M | re.S)[1]
+
+
+def test_the_smallest_file_lets_its_user_in(pg, start_box):
+    text = toml_of("docs/configuration.md")
+    host = 'host = "127.0.0.1"\n'
+    assert text.count(host) == 1
+    text = text.replace(host, f"{host}port = {pg.port}\n") + "[listen]\nport = 0\n"
+    box = start_box(text, env={"APP_PASSWORD": ROLES["app"]})
+    assert box.raw("app").value("SELECT current_user") == "app"
+    assert "Nobody can log in" not in box.log_text()
+
+
+def test_a_file_without_users_is_warned_about(check):
+    status, output = check(standard_config(NoServer, {"users": None}))
+    assert status == 0 and re.search(r"signalbox\.toml:1: Nobody can log in: ", output), output
+
+
+def test_the_example_of_the_readme(check, tmp_path):
+    """With the certificates and the variable that the README tells of, and no warning."""
+    subprocess.run([REPOSITORY / "certs/make", tmp_path / "certs"], check=True, timeout=60)
+    status, output = check(toml_of("README.md"), {"APP_PASSWORD": "x"})
+    assert status == 0 and "warning" not in output, output
 
 
 def test_the_example_of_the_repository(tmp_path):
