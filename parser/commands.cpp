@@ -395,8 +395,13 @@ private:
             name = longer;
             advance();
         }
-        if (!is_option(name)) {
+        if (!is_option(name) && !error_) {
+            std::string meant = name;
+            if (now_.kind == token_kind::word) {
+                meant += (name.empty() ? "" : " ") + option_word(now_.text);
+            }
             fail();
+            error_->unknown_option = std::move(meant);
         }
         return name;
     }
@@ -565,18 +570,24 @@ private:
         }
         expect("connection");
         if (accept("status")) {
-            return show_connection_status{read_for()};
+            return show_connection_status{read_for("STATUS")};
         }
         expect("history");
-        return show_connection_history{read_for()};
+        return show_connection_history{read_for("HISTORY")};
     }
 
     /// [FOR name]
-    std::optional<std::string> read_for() {
-        if (!accept("for")) {
-            return std::nullopt;
+    std::optional<std::string> read_for(std::string_view what) {
+        if (accept("for")) {
+            return read_name();
         }
-        return read_name();
+        if (is_name(now_)) {
+            auto hint = "Write SHOW CONNECTION " + std::string{what} + " FOR " +
+                        std::string{now_.text} + ".";
+            fail();
+            error_->hint = std::move(hint);
+        }
+        return std::nullopt;
     }
 
     alter_notice read_alter_notice() {

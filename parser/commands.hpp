@@ -163,6 +163,9 @@ struct command_error {
     std::string message;        // `syntax error at or near "…"`, `syntax error at end of input`
     std::size_t position = 0;   // 1-based, in characters from the text's beginning, as PostgreSQL
                                 // reports it; 0: none
+    std::string unknown_option{};  // what stands where an option's name belongs, as SSL MOD;
+                                   // "" = no such words
+    std::string hint{};            // a whole sentence, or nothing
 
     bool operator==(const command_error&) const = default;
 };

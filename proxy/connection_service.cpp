@@ -1,6 +1,7 @@
 #include "proxy/connection_service.hpp"
 
 #include "catalog/timestamps.hpp"
+#include "catalog/wording.hpp"
 #include "parser/commands.hpp"
 #include "proxy/config_reload.hpp"
 #include "proxy/log.hpp"
@@ -35,13 +36,30 @@ catalog::status_quota quota_of(const configuration& config) {
     return {.events = rate.events, .per = rate.per, .burst = rate.events};
 }
 
+/// What an option that there is not was meant to be; "" where no words stand in its place.
+std::string option_hint(const std::string& unknown) {
+    if (unknown.empty()) {
+        return {};
+    }
+    const auto options = catalog::kind_of(catalog::connection_type::postgres).options();
+    if (const auto nearest = catalog::nearest_name(unknown, options); !nearest.empty()) {
+        return "Did you mean " + catalog::in_quotes(nearest) + "?";
+    }
+    std::string out = "Options of POSTGRES connections: ";
+    for (const auto each : options) {
+        out += each;
+        out += each == options.back() ? "." : ", ";
+    }
+    return out;
+}
+
 wire::report syntax_report(const parser::command_error& error) {
     return {
         .severity = "ERROR",
         .sqlstate = std::string{error.sqlstate},
         .message = error.message,
         .detail = {},
-        .hint = {},
+        .hint = error.hint.empty() ? option_hint(error.unknown_option) : error.hint,
         .routine = {},
         .position = error.position};
 }

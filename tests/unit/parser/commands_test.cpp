@@ -106,6 +106,25 @@ TEST_CASE("CREATE CONNECTION", "[parser][commands]") {
     );
 }
 
+TEST_CASE("errors carry what helps to mend them", "[parser][commands]") {
+    const auto error = [](std::string_view sql) { return std::get<command_error>(parse(sql)); };
+    CHECK(error("alter connection a set (prot = 1)").unknown_option == "PROT");
+    CHECK(error("alter connection a set (ssl_mod = 'x')").unknown_option == "SSL MOD");
+    CHECK(error("alter connection a drop (ssl nothing)").unknown_option == "SSL NOTHING");
+    CHECK(error("create connection a to postgres (host 'b', 5)").unknown_option.empty());
+    CHECK(error("alter connection a set (port 1) prot").unknown_option.empty());
+    CHECK(error("alter connection a set (ssl 'x").unknown_option.empty());  // not closed
+
+    CHECK(error("show connection status main").hint == "Write SHOW CONNECTION STATUS FOR main.");
+    CHECK(
+        error("show connection history \"A b\"").hint ==
+        "Write SHOW CONNECTION HISTORY FOR \"A b\"."
+    );
+    CHECK(error("show connection status 'main'").hint.empty());
+    CHECK(error("show connection status for main x").hint.empty());
+    CHECK(error_of("show connection status main") == syntax_error(24, "main"));
+}
+
 TEST_CASE("ALTER CONNECTION", "[parser][commands]") {
     CHECK(
         read("ALTER CONNECTION a SET (HOST = 'x', PORT 1), DROP (PASSWORD, SSL KEY), RESET (USER), "

@@ -98,3 +98,20 @@ TEST_CASE("what traffic meets counts while the connection leads there", "[catalo
     lead_to(3);
     CHECK(w.status() == "available");
 }
+
+TEST_CASE("an option that there is not gets a hint", "[catalog][commands]") {
+    world w;
+    const auto hint = [&w](std::string_view sql) {
+        const auto shape = w.service().describe(sql, signalbox::parser::backslashes::plain);
+        REQUIRE(shape.error);
+        CHECK(shape.error->sqlstate == "42601");
+        return shape.error->hint;
+    };
+    CHECK(hint("ALTER CONNECTION main SET (PROT = 1)") == "Did you mean \"PORT\"?");
+    CHECK(hint("ALTER CONNECTION main SET (SSL_MOD = 'x')") == "Did you mean \"SSL MODE\"?");
+    const auto all = hint("ALTER CONNECTION main SET (FORTNIGHTS = 1)");
+    CHECK(all.starts_with("Options of POSTGRES connections: HOST, PORT, "));
+    CHECK(all.ends_with("."));
+    CHECK(hint("SHOW CONNECTION STATUS main") == "Write SHOW CONNECTION STATUS FOR main.");
+    CHECK(hint("ALTER CONNECTION main SET ()").empty());
+}
