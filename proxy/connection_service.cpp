@@ -414,9 +414,15 @@ void connection_service::report_met(
     std::optional<std::string> error
 ) {
     const auto* const planned = catalog_->find_planned(connection.name);
-    if (planned != nullptr && planned->postgres && *planned->postgres == connection) {
-        catalog_->report_status(connection.name, status, std::move(error));
+    if (planned == nullptr || !planned->postgres || *planned->postgres != connection) {
+        return;
     }
+    if (error && down_.insert(connection.name).second) {
+        log::warn("connection failed", {{"connection", connection.name}, {"cause", *error}});
+    } else if (!error && down_.erase(connection.name) != 0) {
+        log::info("connection available again", {{"connection", connection.name}});
+    }
+    catalog_->report_status(connection.name, status, std::move(error));
 }
 
 void connection_service::on_outcome(
@@ -698,6 +704,10 @@ std::function<void()> connection_service::prepare(const catalog::postgres_connec
             const std::lock_guard lock{mutex_};
             runtime_ = next;
         }
+        // One of a dropped connection's name is another.
+        std::erase_if(down_, [&next](const std::string& name) {
+            return !next->config().connections.contains(name);
+        });
         if (apply_) {
             apply_(next);
         }

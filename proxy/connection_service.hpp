@@ -176,8 +176,9 @@ private:
 
     std::optional<validation> validated_;
     std::map<std::string, clock::time_point> next_check_;  // by name
-    bool has_checked_ = false;    // all that there were when it became the leader
-    bool is_store_away_ = false;  // as it was last told
+    std::set<std::string, std::less<>> down_;  // names of those whose failure the log has told
+    bool has_checked_ = false;                 // all that there were when it became the leader
+    bool is_store_away_ = false;               // as it was last told
     std::minstd_rand random_{std::random_device{}()};
     std::thread thread_;
 };

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import socket
 import sqlite3
 import threading
@@ -71,8 +72,16 @@ def test_a_server_goes_and_comes(checked, victim):
     victim.kill()
     _, error = becomes(checked, "victim", "failed")
     assert error
+    time.sleep(0.5)  # more checks, which the log does not tell
     victim.start()
     becomes(checked, "victim", "available")
+    told = re.findall(r'(\w+)  (connection (?:failed|available again)) connection="victim"(.*)',
+                      checked.wait_log('available again connection="victim"').string)
+    assert [line[:2] for line in told] == [
+        ("warn", "connection failed"),
+        ("info", "connection available again"),
+    ]
+    assert told[0][2].startswith(' cause="') and not told[1][2]
     found = checked.history("victim")
     assert [status for status, _ in found] == ["available", "failed", "available"]
     assert found[1][1] and found[2][1] is None
@@ -82,6 +91,14 @@ def test_a_server_goes_and_comes(checked, victim):
         "FROM mz_internal.mz_connection_statuses s WHERE name = 'victim'"
     )
     assert changed
+
+
+def test_the_log_knows_a_dropped_connection_no_more(checked, closed_port):
+    for _ in range(2):
+        since = len(checked.log_text())
+        checked.run(create("gone", closed_port))
+        checked.wait_log('connection failed connection="gone" cause="Connection refused"', since=since)
+        checked.run("DROP CONNECTION gone")
 
 
 def test_unknown_before_the_first_check(checked):
