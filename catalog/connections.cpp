@@ -89,7 +89,8 @@ postgres_connections usable(const planned_map& planned) {
     refuse(
         unable_to_connect,
         in_words(name) + " failed validation: " + found.error,
-        "host \"" + found.host + "\", port " + std::to_string(found.port),
+        "Connection \"" + name + "\": host " + found.host + ", port " + std::to_string(found.port) +
+            ".",
         std::move(hint)
     );
 }
