@@ -268,12 +268,12 @@ void examiner::work(const examined_database& where, bool is_all, maker done) {
             }
             // One that had been open may have been closed since; a new one is tried once.
             if (is_last || !was_open || why.is_refusal()) {
-                warn_("an examination has failed", where.database + ": " + why.what());
+                warn_("an examination for notices has failed", where.database + ": " + why.what());
                 break;
             }
         } catch (const std::exception& why) {
             ask(nullptr);
-            warn_("an examination has failed", where.database + ": " + why.what());
+            warn_("an examination for notices has failed", where.database + ": " + why.what());
             break;
         }
     }

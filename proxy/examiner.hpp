@@ -51,7 +51,7 @@ public:
     /// Of an object that was just made: what its maker is to hear.
     using maker = std::function<void(std::vector<wire::report>)>;
 
-    /// `warn`: an examination has failed.
+    /// `warn`: an examination for notices has failed.
     examiner(
         teller tell, std::function<void(const std::string& what, const std::string& cause)> warn
     );

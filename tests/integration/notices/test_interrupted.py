@@ -78,7 +78,7 @@ def test_a_failed_query(server, settled):
     with locked(server, "second"):
         told.run("CREATE TABLE noted.any (id int)")
         server.admin(f"SELECT pg_cancel_backend({waiting(server)})")
-        box.wait_log("an examination has failed", since=since)
+        box.wait_log("an examination for notices has failed", since=since)
     assert noticed(told) == {"first"}
     told.run("CREATE TABLE noted.another (id int)")
     eventually(lambda: noticed(told) == {"second"}, "all that has changed is known")
@@ -91,7 +91,7 @@ def test_at_the_start(server, noted, start_box):
     with locked(server, "second"):
         box = start_box(config(server))
         server.admin(f"SELECT pg_cancel_backend({waiting(server)})")
-        box.wait_log("an examination has failed")
+        box.wait_log("an examination for notices has failed")
     told = Told(box)
     assert noticed(told) == set()
     told.run("CREATE TABLE noted.any (id int)")
