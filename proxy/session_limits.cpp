@@ -77,7 +77,7 @@ void session::query_wait_tick() {
                 {.severity = "ERROR",
                  .sqlstate = std::string{wire::sqlstate::cannot_connect_now},
                  .message = "the server is not reachable: " + why.message,
-                 .detail = why.detail + " It was waited for " +
+                 .detail = why.detail + " Waited " +
                            std::to_string(
                                std::chrono::duration_cast<std::chrono::milliseconds>(waited).count()
                            ) +

@@ -98,7 +98,7 @@ void session::end_at_old_target() {
             "drain_timeout.",
         .hint = {}};
     log::info(
-        "ended at the old target",
+        "the old target was left: drain_timeout is over",
         {{"session", id_}, {"user", pool_->user}, {"database", pool_->database}}
     );
     if (relay_->carries_state()) {
