@@ -21,7 +21,6 @@ import pathlib
 import random
 import select
 import shutil
-import signal
 import socket
 import statistics
 import struct
@@ -36,7 +35,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import libpq  # noqa: E402
 import measure  # noqa: E402
 from run import machine  # noqa: E402
-from servers import TRANSACTION, USER, Failure, PgBouncer, PostgreSQL, Signalbox  # noqa: E402
+from servers import (  # noqa: E402
+    TRANSACTION,
+    USER,
+    Failure,
+    PgBouncer,
+    PostgreSQL,
+    Signalbox,
+    run_as_program,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RATE = 200  # transactions per second, of all clients together
@@ -394,12 +401,4 @@ def main():
 
 
 if __name__ == "__main__":
-    # SIGTERM ends it as Ctrl-C does, so that the servers are stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        main()
-    except Failure as failure:
-        print(f"error: {failure}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_as_program(main)

@@ -27,7 +27,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import measure  # noqa: E402
-from servers import Failure, PgBouncer, PostgreSQL, Signalbox  # noqa: E402
+from servers import PgBouncer, PostgreSQL, Signalbox, run_as_program  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORKLOADS = [
@@ -294,14 +294,4 @@ def main():
 
 
 if __name__ == "__main__":
-    # SIGTERM ends it as Ctrl-C does, so that the servers are stopped.
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        main()
-    except Failure as failure:
-        print(f"error: {failure}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_as_program(main)

@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import libpq
@@ -32,6 +33,18 @@ UNHANDLED = "bench_unhandled"
 
 class Failure(Exception):
     """A sentence for the person at the terminal."""
+
+
+def run_as_program(main):
+    """SIGTERM ends it as Ctrl-C does, so that the servers are stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        main()
+    except Failure as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def free_port():
