@@ -598,7 +598,7 @@ private:
         std::string_view sql, bool reads_sequences, outbox& to_server, outbox& to_client
     );
     decision before_bind(std::string_view sql, bool reads_sequences, outbox& to_server);
-    [[nodiscard]] bool may_read_later(std::string_view sql) const;
+    [[nodiscard]] bool may_read_later(std::string_view sql);
     [[nodiscard]] bool is_discarding() const noexcept;
     [[nodiscard]] bool is_discarded_in_batch() const noexcept;
     [[nodiscard]] bool can_discard_by_query() const noexcept;
@@ -703,9 +703,11 @@ private:
     std::uint64_t discarding_in_ = 0;  // the batch of a DISCARD SEQUENCES under way; 0: none
     std::uint64_t bound_in_ = 0;       // the batch in which a portal was bound last
     bool discard_failed_ = false;
-    bool goes_on_anew_ = false;      // the server has ended the client's batch with our Query
-    bool has_run_ = false;           // something, since attach()
-    std::string_view rest_;          // of the client's bytes at hand, behind the message
+    bool goes_on_anew_ = false;  // the server has ended the client's batch with our Query
+    bool has_run_ = false;       // something, since attach()
+    std::string_view rest_;      // of the client's bytes at hand, behind the message
+    /// Of the first message's rest for which it was asked: each asks, and all would be looked at.
+    std::optional<bool> rest_names_sequence_values_;
     bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded
     bool plain_text_ = false;        // of the message at hand: nothing of it is to be decided
     char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to

@@ -129,6 +129,7 @@ std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_
         }
     }
     rest_ = {};
+    rest_names_sequence_values_.reset();
     if (server_ != nullptr && !server_->requests.empty()) {
         keep_for_repeat(at_rest, to_server.data());
     }

@@ -65,12 +65,15 @@ void relay::note_run() noexcept {
 }
 
 /// The connection stays the session's behind this text, and what follows may read.
-bool relay::may_read_later(std::string_view sql) const {
+bool relay::may_read_later(std::string_view sql) {
     if (has_run_ || discarding_in_ != 0) {
         return false;
     }
-    if (parser::may_name_sequence_values(rest_) ||
-        (is_running() && parser::may_name_sequence_values(statements_->run->text()))) {
+    if (!rest_names_sequence_values_) {
+        rest_names_sequence_values_ = parser::may_name_sequence_values(rest_);
+    }
+    if (*rest_names_sequence_values_ ||
+        (is_running() && statements_->run->may_name_sequence_values())) {
         return true;
     }
     auto* const watch = settings_.watch.get();

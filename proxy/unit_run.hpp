@@ -5,6 +5,7 @@
 #pragma once
 
 #include "parser/lexer.hpp"
+#include "parser/traits.hpp"
 #include "rewrite/units.hpp"
 #include "wire/error_response.hpp"
 
@@ -93,13 +94,20 @@ public:
         std::vector<rewrite::unit> units,
         std::size_t before
     )
-        : text_(text), batch_(std::move(batch)), units_(std::move(units)), before_(before) {}
+        : text_(text),
+          batch_(std::move(batch)),
+          units_(std::move(units)),
+          before_(before),
+          names_sequence_values_(parser::may_name_sequence_values(text)) {}
 
     [[nodiscard]] bool is_due() const noexcept { return due_; }
 
     [[nodiscard]] const rewrite::unit& next() const noexcept { return units_[at_]; }
 
     [[nodiscard]] std::string_view text() const noexcept { return text_; }
+
+    /// Looked for once: every unit asks.
+    [[nodiscard]] bool may_name_sequence_values() const noexcept { return names_sequence_values_; }
 
     [[nodiscard]] std::string_view text_of(const rewrite::unit& which) const noexcept {
         return std::string_view{text_}.substr(which.offset, which.size);
@@ -179,6 +187,7 @@ private:
     std::size_t at_ = 0;
     std::size_t done_in_unit_ = 0;
     std::size_t before_ = 0;
+    bool names_sequence_values_;
     bool due_ = true;
     bool has_lease_ = false;
     bool failed_ = false;
