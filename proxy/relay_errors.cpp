@@ -202,7 +202,8 @@ void relay::drop_entry(ledger_entry& entry, bool skipped) {
         discard_failed_ = false;
         blocked_ = false;
     }
-    if (entry.kind == request::close && entry.unnamed != 0 && unnamed_token_ == 0) {
+    if (entry.kind == request::close && entry.unnamed != 0 &&
+        unnamed_token_ == server_state::unnamed_none && !has_later_query()) {
         restore_unnamed();  // it was not closed after all
     }
     if (!entry.detail) {

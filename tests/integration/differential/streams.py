@@ -400,6 +400,15 @@ STREAMS = {
         + again("", "3")
         + sync()
     ),
+    "unnamed_closed_behind_an_error_and_then_a_query": Stream(
+        parse("SELECT 1/(1 - $1::int)")
+        + again("", "1")
+        + close_statement()
+        + sync()
+        + query("SELECT 'drops it'")
+        + again("", "2")
+        + sync()
+    ),
     "unnamed_and_a_query_behind_an_error": Stream(
         parse("SELECT 1/(1 - $1::int)")
         + again("", "1")
