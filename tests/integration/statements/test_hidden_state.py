@@ -331,11 +331,13 @@ def route_of(name):
     return "root_one" if name in ROOT_KINDS else "one"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def objects(schema):
     schema.admin(OBJECTS)
     # What was made behind Signalbox's back counts from two seconds on.
     time.sleep(2.2)
+    yield
+    schema.admin("DROP EVENT TRIGGER quiet_event")  # it is the whole database's
 
 
 @pytest.fixture(autouse=True)
