@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from harness import eventually
 from harness.messages import query
 from harness.replies import codes, committed, kinds, status, tags, values
 
@@ -263,10 +264,13 @@ def test_results_come_as_they_are_produced(clients, gate, route):
 
 
 @pytest.mark.parametrize("route", SPLIT)
-def test_the_first_result_does_not_wait_for_a_sleeping_statement(clients, route):
+def test_the_first_result_does_not_wait_for_a_sleeping_statement(pg, clients, route):
     client = clients(route)
     client.send(query("SELECT 1; SELECT pg_sleep(5)"))
     assert values(client.read_until(b"C", timeout=2)) == ["1"]
+    # PostgreSQL ignores a cancel that comes between two statements.
+    sleeping = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query ~ '^ ?SELECT pg_s'"
+    eventually(lambda: pg.admin(sleeping), "it sleeps")
     client.cancel()
     assert codes(client.read_until(b"Z")) == ["57014"]
 
