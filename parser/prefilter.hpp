@@ -2,9 +2,8 @@
 //
 //   a second statement    stands behind a semicolon
 //   a statement of ours   has its words first
-//   an RPC call           has a parenthesis, and before it a name that holds what its pattern
-//   needs;
-//                         or a dot, and such a name behind it
+//   an RPC call           has a parenthesis or a dot, and before the first or behind the second a
+//                         name that holds what its pattern needs
 //   a relation of ours    has its schema's name before it
 #pragma once
 

@@ -104,8 +104,6 @@ public:
 
     [[nodiscard]] const rewrite::unit& next() const noexcept { return units_[at_]; }
 
-    [[nodiscard]] std::string_view text() const noexcept { return text_; }
-
     /// Looked for once: every unit asks.
     [[nodiscard]] bool may_name_sequence_values() const noexcept { return names_sequence_values_; }
 

@@ -49,10 +49,6 @@ public:
     /// What makes state of a kind that is not known may read, too.
     [[nodiscard]] hidden_effects effects_of(std::string_view sql) const;
 
-    [[nodiscard]] bool may_make_state(std::string_view sql) const {
-        return effects_of(sql).makes_state;
-    }
-
     /// Nothing is known: everything may make state.
     [[nodiscard]] bool is_empty() const noexcept { return known_.empty(); }
 

@@ -181,6 +181,21 @@ inline std::string parameter_types(const std::vector<std::uint32_t>& oids = {}) 
     return out;
 }
 
+/// What PostgreSQL says where a plan does not fit the catalogs any more.
+inline std::string stale_plan() {
+    std::string out;
+    wire::write_error_response(
+        out,
+        {.severity = "ERROR",
+         .sqlstate = "0A000",
+         .message = "cached plan must not change result type",
+         .detail = {},
+         .hint = {},
+         .routine = "RevalidateCachedQuery"}
+    );
+    return out;
+}
+
 inline std::string error(
     std::string_view sqlstate, std::string_view text, std::string_view severity = "ERROR"
 ) {

@@ -33,21 +33,6 @@ struct told_client {
     test_client& other = world.add_client();
 };
 
-/// What PostgreSQL says where a plan does not fit the catalogs any more.
-std::string stale_plan() {
-    std::string out;
-    signalbox::wire::write_error_response(
-        out,
-        {.severity = "ERROR",
-         .sqlstate = "0A000",
-         .message = "cached plan must not change result type",
-         .detail = {},
-         .hint = {},
-         .routine = "RevalidateCachedQuery"}
-    );
-    return out;
-}
-
 constexpr const char* question = "Parse(signalbox_1,select a) Describe(S signalbox_1) Flush";
 
 }  // namespace

@@ -261,17 +261,7 @@ TEST_CASE("a plan that is out of date, behind a DISCARD", "[relay][sequences]") 
     CHECK(world.server.got() == "Query(DISCARD SEQUENCES)");
     world.server.reply(discarded);
     CHECK(world.server.got() == "Bind(,signalbox_1) Execute() Sync");
-    std::string stale;
-    signalbox::wire::write_error_response(
-        stale,
-        {.severity = "ERROR",
-         .sqlstate = "0A000",
-         .message = "cached plan must not change result type",
-         .detail = {},
-         .hint = {},
-         .routine = "RevalidateCachedQuery"}
-    );
-    world.server.reply(stale + ready());
+    world.server.reply(stale_plan() + ready());
     CHECK(
         world.server.got() ==
         "Close(S signalbox_1) Parse(signalbox_1,select a) Bind(,signalbox_1) Execute() Sync"

@@ -28,12 +28,20 @@ hidden_state_rules learned(std::initializer_list<row> rows) {
     return rules;
 }
 
+bool makes_state(const hidden_state_rules& rules, std::string_view sql) {
+    return rules.effects_of(sql).makes_state;
+}
+
+bool reads_sequences(const hidden_state_rules& rules, std::string_view sql) {
+    return rules.effects_of(sql).reads_sequences;
+}
+
 }  // namespace
 
 TEST_CASE("where nothing is known, everything may make state", "[rewrite][hidden]") {
     const hidden_state_rules rules;
     CHECK(rules.is_empty());
-    CHECK(rules.may_make_state("select 1"));
+    CHECK(makes_state(rules, "select 1"));
 }
 
 TEST_CASE("statements that call known, harmless functions make none", "[rewrite][hidden]") {
@@ -47,7 +55,7 @@ TEST_CASE("statements that call known, harmless functions make none", "[rewrite]
           "update t set a = (select count(*) from u)",
           "insert into t values ('a') on conflict do nothing"}) {
         CAPTURE(sql);
-        CHECK_FALSE(rules.may_make_state(sql));
+        CHECK_FALSE(makes_state(rules, sql));
     }
     for (const auto* sql :
          {"select unknown(1)",
@@ -59,13 +67,13 @@ TEST_CASE("statements that call known, harmless functions make none", "[rewrite]
           "select 1; do $$ begin end $$",
           "update pg_catalog.PG_settings set setting = 1"}) {
         CAPTURE(sql);
-        CHECK(rules.may_make_state(sql));
+        CHECK(makes_state(rules, sql));
     }
 }
 
 TEST_CASE("a function's body says whether it may make state", "[rewrite][hidden]") {
     const auto risky = [](std::string_view body) {
-        return learned({{"body", "f", body}}).may_make_state("select f()");
+        return makes_state(learned({{"body", "f", body}}), "select f()");
     };
     CHECK(risky("begin perform set_config('a', 'b', false); end"));
     CHECK(risky("begin Set role x; end"));
@@ -89,8 +97,8 @@ TEST_CASE("a caller of a risky function is risky", "[rewrite][hidden]") {
          {"body", "inner_one", "set role x"},
          {"body", "other", "select 1"}}
     );
-    CHECK(rules.may_make_state("select outer_one()"));
-    CHECK_FALSE(rules.may_make_state("select other()"));
+    CHECK(makes_state(rules, "select outer_one()"));
+    CHECK_FALSE(makes_state(rules, "select other()"));
 }
 
 TEST_CASE("triggers make writing risky, views make everything risky", "[rewrite][hidden]") {
@@ -100,16 +108,57 @@ TEST_CASE("triggers make writing risky, views make everything risky", "[rewrite]
          {"body", "writer", "insert into t values (1)"},
          {"body", "reader", "select 1"}}
     );
-    CHECK(written.may_make_state("insert into t values (1)"));
-    CHECK(written.may_make_state("with a as (delete from t) select 1"));
-    CHECK(written.may_make_state("select writer()"));
-    CHECK_FALSE(written.may_make_state("select reader()"));
-    CHECK_FALSE(written.may_make_state("select * from t"));
+    CHECK(makes_state(written, "insert into t values (1)"));
+    CHECK(makes_state(written, "with a as (delete from t) select 1"));
+    CHECK(makes_state(written, "select writer()"));
+    CHECK_FALSE(makes_state(written, "select reader()"));
+    CHECK_FALSE(makes_state(written, "select * from t"));
     const auto harmless =
         learned({{"body", "on_insert", "begin return new; end"}, {"written", "on_insert"}});
-    CHECK_FALSE(harmless.may_make_state("insert into t values (1)"));
+    CHECK_FALSE(makes_state(harmless, "insert into t values (1)"));
     const auto read = learned({{"read", "set_config"}});
-    CHECK(read.may_make_state("select * from v"));
+    CHECK(makes_state(read, "select * from v"));
+}
+
+TEST_CASE("what leads to lastval() or currval() reads, and makes no state", "[rewrite][hidden]") {
+    const auto rules = learned(
+        {{"known", "lastval"},
+         {"known", "currval"},
+         {"body", "outer_one", "select inner_one()"},
+         {"body", "inner_one", "select lastval()"},
+         {"body", "setter", "begin set role x; end"},
+         {"body", "other", "select 1"}}
+    );
+    for (const auto* sql : {"select lastval()", "select Currval ('s')", "select outer_one()"}) {
+        CAPTURE(sql);
+        CHECK(reads_sequences(rules, sql));
+        CHECK_FALSE(makes_state(rules, sql));
+    }
+    for (const auto* sql : {"select other()", "select 1", "select lastval from t"}) {
+        CAPTURE(sql);
+        CHECK_FALSE(reads_sequences(rules, sql));
+    }
+    // Of what kind its state is nobody knows; and of an unknown function nothing is.
+    CHECK(reads_sequences(rules, "select setter()"));
+    CHECK(reads_sequences(rules, "select unknown()"));
+    CHECK(reads_sequences(hidden_state_rules{}, "select 1"));
+}
+
+TEST_CASE("triggers and views may lead to lastval(), too", "[rewrite][hidden]") {
+    const auto written = learned(
+        {{"body", "on_insert", "begin perform lastval(); return new; end"},
+         {"written", "on_insert"},
+         {"body", "writer", "insert into t values (1)"}}
+    );
+    for (const auto* sql : {"insert into t values (1)", "select writer()"}) {
+        CAPTURE(sql);
+        CHECK(reads_sequences(written, sql));
+        CHECK_FALSE(makes_state(written, sql));
+    }
+    CHECK_FALSE(reads_sequences(written, "select * from t"));
+    const auto read = learned({{"read", "currval"}});
+    CHECK(reads_sequences(read, "select * from v"));
+    CHECK_FALSE(makes_state(read, "select * from v"));
 }
 
 TEST_CASE("an update of pg_settings is seen wherever it stands", "[rewrite][hidden]") {
@@ -121,10 +170,10 @@ TEST_CASE("an update of pg_settings is seen wherever it stands", "[rewrite][hidd
           "select 1; update PG_SETTINGS set setting = 1",
           "select f()"}) {
         CAPTURE(sql);
-        CHECK(rules.may_make_state(sql));
+        CHECK(makes_state(rules, sql));
     }
-    CHECK_FALSE(rules.may_make_state("select setting from pg_settings"));
-    CHECK_FALSE(rules.may_make_state("update t set a = 1 where b = 'x'"));
+    CHECK_FALSE(makes_state(rules, "select setting from pg_settings"));
+    CHECK_FALSE(makes_state(rules, "update t set a = 1 where b = 'x'"));
 }
 
 TEST_CASE("a text that would be read for too long may make state", "[rewrite][hidden]") {
@@ -136,13 +185,13 @@ TEST_CASE("a text that would be read for too long may make state", "[rewrite][hi
         }
         return sql;
     };
-    CHECK_FALSE(rules.may_make_state(list_of(4'000)));
-    CHECK(rules.may_make_state(list_of(40'000)));
-    CHECK(rules.may_make_state("select '" + std::string(200'000, 'a') + "'"));
+    CHECK_FALSE(makes_state(rules, list_of(4'000)));
+    CHECK(makes_state(rules, list_of(40'000)));
+    CHECK(makes_state(rules, "select '" + std::string(200'000, 'a') + "'"));
 }
 
 TEST_CASE("other languages are risky, an extension's C functions are not", "[rewrite][hidden]") {
     const auto rules = learned({{"risky", "in_python"}, {"harmless", "in_c"}});
-    CHECK(rules.may_make_state("select in_python()"));
-    CHECK_FALSE(rules.may_make_state("select in_c()"));
+    CHECK(makes_state(rules, "select in_python()"));
+    CHECK_FALSE(makes_state(rules, "select in_c()"));
 }
