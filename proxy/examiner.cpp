@@ -257,9 +257,6 @@ void examiner::work(const examined_database& where, bool is_all, maker done) {
             }
             look(known, where, done);
             ask(nullptr);
-            if (!known.is_swept && std::exchange(known.has_news, false)) {
-                examine(where, false, {});
-            }
             return;
         } catch (const backend::control_error& why) {
             known.server.reset();
@@ -317,7 +314,7 @@ void examiner::rest(known_database& known, std::chrono::steady_clock::duration p
     const auto until = std::chrono::steady_clock::now() + pause;
     const auto connected = known.connected;
     ask(nullptr);
-    known.is_swept = is_sweeping_ = true;
+    is_sweeping_ = true;
     for (bool is_over = false; !is_over;) {
         {
             std::unique_lock lock{mutex_};
@@ -327,7 +324,7 @@ void examiner::rest(known_database& known, std::chrono::steady_clock::duration p
         }
         answer_makers();
     }
-    known.is_swept = is_sweeping_ = false;
+    is_sweeping_ = false;
     if (known.connected != connected || known.server == nullptr) {
         throw backend::control_error("the connection was lost meanwhile", false);
     }
@@ -372,8 +369,8 @@ void examiner::look(known_database& known, const examined_database& where, maker
             }
         }
         std::exchange(done, {})(std::move(reports));
-        if (known.is_swept) {
-            known.has_news = true;
+        if (is_sweeping_) {
+            examine(where, false, {});  // one sweep at a time: behind this one
             return;
         }
     }

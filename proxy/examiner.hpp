@@ -71,8 +71,6 @@ private:
         std::map<std::uint32_t, std::string> versions;  // by oid, of what was told
         bool is_known = false;                          // the versions
         bool owes_all = true;    // everything is to be examined, not only what has changed
-        bool is_swept = false;   // just now, part by part
-        bool has_news = false;   // since it is swept: a look behind it
         unsigned connected = 0;  // how often
     };
 
@@ -95,8 +93,8 @@ private:
     teller tell_;
     std::function<void(const std::string&, const std::string&)> warn_;
     std::map<database_key, known_database> known_;
-    bool is_sweeping_ = false;
-    std::mutex mutex_;  // what follows
+    bool is_sweeping_ = false;  // and rests: nothing else is examined, makers are answered
+    std::mutex mutex_;          // what follows
     std::condition_variable urged_;
     std::deque<question> urgent_;  // their makers wait
     backend::control_connection* asking_ = nullptr;
