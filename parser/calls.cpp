@@ -38,7 +38,7 @@ public:
         }
         if (!is_name(t)) {
             clear();
-        } else if (is_unicode_name(last_) && !awaits_part_ && equals_ignoring_case(t.text, "uescape")) {
+        } else if (has_unicode_escapes(last_) && !awaits_part_ && equals_ignoring_case(t.text, "uescape")) {
             awaits_escape_ = true;
         } else {
             add(t);
@@ -58,10 +58,6 @@ public:
     void clear() noexcept { *this = {}; }
 
 private:
-    static bool is_unicode_name(const token& t) noexcept {
-        return t.kind == token_kind::quoted_identifier && t.text[0] != '"';
-    }
-
     void add(const token& t) noexcept {
         if (awaits_part_) {
             schema_ = last_;

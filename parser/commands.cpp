@@ -64,16 +64,8 @@ std::string option_word(std::string_view word) {
     return out;
 }
 
-bool is_word(const token& t, std::string_view lower) noexcept {
-    return t.kind == token_kind::word && equals_ignoring_case(t.text, lower);
-}
-
 bool is_any_word(const token& t, const std::array<std::string_view, 3>& lower) noexcept {
     return std::any_of(lower.begin(), lower.end(), [&](auto word) { return is_word(t, word); });
-}
-
-bool is_symbol(const token& t, std::string_view text) noexcept {
-    return t.kind == token_kind::symbol && t.text == text;
 }
 
 /// B'…', X'…' and N'…' are constants of other types.

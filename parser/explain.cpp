@@ -13,14 +13,6 @@ namespace {
 
 constexpr std::string_view explain = "explain";
 
-bool is_word(const token& t, std::string_view lower) noexcept {
-    return t.kind == token_kind::word && equals_ignoring_case(t.text, lower);
-}
-
-bool is_symbol(const token& t, std::string_view symbol) noexcept {
-    return t.kind == token_kind::symbol && t.text == symbol;
-}
-
 token first_token(lexer& tokens) noexcept {
     auto t = tokens.next();
     while (t.kind == token_kind::semicolon) {

@@ -43,7 +43,7 @@ bool is_word_start(char c) noexcept {
     return is(c, letter);
 }
 
-bool is_word(char c) noexcept {
+bool is_word_part(char c) noexcept {
     return is(c, unsigned{letter} | digit | dollar);
 }
 
@@ -157,7 +157,7 @@ std::size_t lexer::plain_string_size(std::size_t from) const noexcept {
 
 std::size_t lexer::dollar_quoted_size() const noexcept {
     std::size_t tag_end = 1;
-    while (tag_end < rest_.size() && is_word(rest_[tag_end]) && rest_[tag_end] != '$') {
+    while (tag_end < rest_.size() && is_word_part(rest_[tag_end]) && rest_[tag_end] != '$') {
         ++tag_end;
     }
     if (tag_end >= rest_.size() || rest_[tag_end] != '$' || is_digit(rest_[1])) {
@@ -216,7 +216,7 @@ token lexer::next() noexcept {
             }
         }
         std::size_t n = 1;
-        while (n < rest_.size() && is_word(rest_[n])) {
+        while (n < rest_.size() && is_word_part(rest_[n])) {
             ++n;
         }
         return take(token_kind::word, n);
@@ -260,6 +260,20 @@ token lexer::prefixed() noexcept {
         return take(token_kind::string, quoted_size(2, '\''));
     }
     return {};
+}
+
+bool may_have_second_statement(std::string_view sql) noexcept {
+    const auto semicolon = sql.find(';');
+    return semicolon != std::string_view::npos &&
+           sql.find_first_not_of("; \t\n\r\f", semicolon) != std::string_view::npos;
+}
+
+bool is_word(const token& t, std::string_view lower) noexcept {
+    return t.kind == token_kind::word && equals_ignoring_case(t.text, lower);
+}
+
+bool is_symbol(const token& t, std::string_view symbol) noexcept {
+    return t.kind == token_kind::symbol && t.text == symbol;
 }
 
 }  // namespace signalbox::parser

@@ -62,7 +62,14 @@ private:
 /// with a line's end and line comments may stand between.
 std::size_t string_continuation(std::string_view text, std::size_t from) noexcept;
 
+/// Something stands behind the first semicolon, be it in a string or in a comment.
+bool may_have_second_statement(std::string_view sql) noexcept;
+
 /// Equal but for the case of ASCII letters; `lower` is in lower case already.
 bool equals_ignoring_case(std::string_view text, std::string_view lower) noexcept;
+
+/// The unquoted word `lower`.
+bool is_word(const token& t, std::string_view lower) noexcept;
+bool is_symbol(const token& t, std::string_view symbol) noexcept;
 
 }  // namespace signalbox::parser

@@ -122,16 +122,6 @@ std::optional<std::string_view> name_at_start(std::string_view text) noexcept {
     return text.substr(0, static_cast<std::size_t>(end - text.begin()));
 }
 
-bool has_second_statement(std::string_view sql) noexcept {
-    const auto semicolon = sql.find(';');
-    return semicolon != std::string_view::npos &&
-           !std::all_of(
-               sql.begin() + static_cast<std::ptrdiff_t>(semicolon),
-               sql.end(),
-               [](char c) { return c == ';' || is_blank(c); }
-           );
-}
-
 /// Of a text with one statement. CREATE, ALTER, DROP, VALIDATE or SHOW come first, or a comment.
 bool is_ours(std::string_view sql) noexcept {
     const auto* const first = std::find_if_not(sql.begin(), sql.end(), is_blank);
@@ -182,7 +172,7 @@ prefilter::prefilter(
 }
 
 bool prefilter::finds(std::string_view sql) const noexcept {
-    return has_second_statement(sql) || is_ours(sql) || may_call(sql) || may_name_schema(sql);
+    return may_have_second_statement(sql) || is_ours(sql) || may_call(sql) || may_name_schema(sql);
 }
 
 bool prefilter::may_call(std::string_view sql) const noexcept {

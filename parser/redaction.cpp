@@ -5,10 +5,6 @@
 namespace signalbox::parser {
 namespace {
 
-bool is_word(const token& t, std::string_view lower) noexcept {
-    return t.kind == token_kind::word && equals_ignoring_case(t.text, lower);
-}
-
 /// Behind these, `-` is an operator between two operands; else it is a sign.
 bool ends_operand(const token& t) noexcept {
     switch (t.kind) {

@@ -7,10 +7,6 @@
 namespace signalbox::parser {
 namespace {
 
-bool is_word(const token& t, std::string_view lower) noexcept {
-    return t.kind == token_kind::word && equals_ignoring_case(t.text, lower);
-}
-
 /// The first tokens of one statement: enough for CREATE OR REPLACE FUNCTION and for ROLLBACK
 /// TRANSACTION AND NO CHAIN.
 class first_tokens {

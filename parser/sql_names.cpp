@@ -8,10 +8,6 @@
 namespace signalbox::parser {
 namespace {
 
-bool is_word(const token& t, std::string_view word) noexcept {
-    return t.kind == token_kind::word && equals_ignoring_case(t.text, word);
-}
-
 std::optional<found_name> named(const token& t, name_use use) {
     if (!is_name(t)) {
         return std::nullopt;

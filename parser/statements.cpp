@@ -105,15 +105,17 @@ verdict statement_rules::decide(std::string_view sql, backslashes strings) const
     auto tokens_left = can_parse ? max_tree_tokens : 0;
     for (auto& piece : found.statements) {
         const auto text = sql.substr(piece.offset, piece.size);
-        piece.calls_rpc = may_call && calls_rpc(text, strings, tokens_left);
+        auto used = has_names ? find_sql_name(text, strings) : std::nullopt;
+        const bool prepares = used && used->use == name_use::prepares;
+        const bool has_call =
+            may_call && calls_rpc(prepares ? used->body : text, strings, tokens_left);
+        if (used) {
+            const auto number = static_cast<std::size_t>(&piece - found.statements.data());
+            found.names.push_back({number, used->use, std::move(used->name), prepares && has_call});
+        }
+        piece.calls_rpc = has_call && !prepares;
         found.calls_rpc = found.calls_rpc || piece.calls_rpc;
         found.is_ours = found.is_ours || piece.kind == statement_kind::signalbox;
-        if (auto used = has_names ? find_sql_name(text, strings) : std::nullopt) {
-            const bool prepares_call = may_call && used->use == name_use::prepares &&
-                                       calls_rpc(used->body, strings, tokens_left);
-            const auto number = static_cast<std::size_t>(&piece - found.statements.data());
-            found.names.push_back({number, used->use, std::move(used->name), prepares_call});
-        }
     }
     return found;
 }

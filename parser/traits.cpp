@@ -346,10 +346,7 @@ bool quick_scan(std::string_view sql) noexcept {
     if (might_leave_state(sql)) {
         return true;
     }
-    // A second statement can begin with any word.
-    const auto semicolon = sql.find(';');
-    return semicolon != std::string_view::npos &&
-           sql.find_first_not_of(" \t\r\n;", semicolon) != std::string_view::npos;
+    return may_have_second_statement(sql);  // it can begin with any word
 }
 
 bool may_name_sequence_values(std::string_view sql) noexcept {
@@ -381,16 +378,13 @@ bool calls_nothing(std::string_view sql) noexcept {
          "set",
          "show"}
     );
-    const auto semicolon = sql.find(';');
-    if (semicolon != std::string_view::npos &&
-        sql.find_first_not_of(" \t\r\n;", semicolon) != std::string_view::npos) {
+    if (may_have_second_statement(sql)) {
         return false;
     }
     const auto first = lexer{sql}.next();
-    return first.kind == token_kind::word &&
-           std::any_of(words.begin(), words.end(), [&](std::string_view word) {
-               return equals_ignoring_case(first.text, word);
-           });
+    return std::any_of(words.begin(), words.end(), [&](std::string_view word) {
+        return is_word(first, word);
+    });
 }
 
 text_traits scan_text(std::string_view sql) {

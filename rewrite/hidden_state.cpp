@@ -1,6 +1,7 @@
 #include "rewrite/hidden_state.hpp"
 
 #include "parser/names.hpp"
+#include "parser/strings.hpp"
 
 #include <algorithm>
 #include <array>
@@ -88,11 +89,6 @@ bool is_one_of(const std::array<std::string_view, N>& words, std::string_view wo
 /// A longer text may make state: a millisecond of an event loop.
 constexpr std::size_t max_walked_tokens = 20'000;
 constexpr std::size_t max_walked_bytes = std::size_t{128} << 10U;
-
-/// U&"…" can spell anything, with an escape character of its own.
-bool is_unicode_name(const token& t) noexcept {
-    return t.kind == token_kind::quoted_identifier && !t.text.starts_with('"');
-}
 
 /// The tokens of an SQL text, with the two before the present one.
 class walk {
@@ -324,7 +320,7 @@ bool hidden_state_rules::leads_to(const reach& kind, std::string_view body) {
             continue;
         }
         const bool is_word = t.kind == token_kind::word;
-        if (is_unicode_name(t) || kind.functions.contains(parser::folded_name(t)) ||
+        if (parser::has_unicode_escapes(t) || kind.functions.contains(parser::folded_name(t)) ||
             (is_word && is_one_of(risky_words, t.text)) ||
             (is_word && kind.by_writing && is_one_of(write_words, t.text)) ||
             (is_word && equals_ignoring_case(t.text, "set") && begins_statement(before))) {
@@ -371,7 +367,7 @@ hidden_effects hidden_state_rules::effects_of(std::string_view sql) const {
             (is_word && is_one_of(no_functions, t.text))) {
             continue;
         }
-        if (is_unicode_name(t)) {
+        if (parser::has_unicode_escapes(t)) {  // can spell anything
             return any;
         }
         const auto name = parser::folded_name(t);
