@@ -14,6 +14,11 @@ std::string system_words(int code) {
     return std::generic_category().message(code);
 }
 
+bool is_open_to_others(const struct stat& facts) noexcept {
+    const unsigned others = facts.st_uid == 0 ? S_IROTH : S_IRGRP | S_IROTH;
+    return (facts.st_mode & others) != 0;
+}
+
 class file_handle {
 public:
     explicit file_handle(int fd) noexcept : fd_{fd} {}
@@ -56,8 +61,7 @@ file_content read_file(const std::filesystem::path& path, std::size_t max_bytes,
         out.error = "Not a regular file";
         return out;
     }
-    out.mode = facts.st_mode & 0777U;
-    out.owner = facts.st_uid;
+    out.others_may_read = is_open_to_others(facts);
     std::array<char, 16'384> block{};
     while (true) {
         const ssize_t count = ::read(handle.get(), block.data(), block.size());
@@ -77,6 +81,12 @@ file_content read_file(const std::filesystem::path& path, std::size_t max_bytes,
             return out;
         }
     }
+}
+
+bool others_may_read(const std::filesystem::path& path) noexcept {
+    struct stat facts {};
+
+    return ::stat(path.c_str(), &facts) == 0 && is_open_to_others(facts);
 }
 
 }  // namespace signalbox::catalog

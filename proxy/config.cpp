@@ -464,8 +464,9 @@ std::string syntax_hint(const toml::parse_error& error) {
     return std::ranges::any_of(values, says) ? "strings stand between double quotes" : "";
 }
 
-configuration load(std::string_view text, const std::filesystem::path& file, unsigned mode) {
+configuration load(std::string_view text, const std::filesystem::path& file, bool others_may_read) {
     source from{file};
+    from.others_may_read = others_may_read;
     toml::table table;
     try {
         table = toml::parse(text, std::string_view{});
@@ -475,7 +476,7 @@ configuration load(std::string_view text, const std::filesystem::path& file, uns
     configuration out;
     out.file = std::filesystem::absolute(file);
     const section root{from, table, {}, root_keys};
-    read_secrets(from, root, mode);
+    read_secrets(from, root);
     read_listen(child_or_empty(root, "listen", listen_keys), out.listen);
     read_client_tls(child_or_empty(root, "tls", tls_keys), out);
     read_auth(child_or_empty(root, "auth", auth_keys), out);
@@ -498,8 +499,7 @@ configuration load(std::string_view text, const std::filesystem::path& file, uns
 }  // namespace
 
 configuration load_configuration_text(std::string_view text, const std::filesystem::path& file) {
-    constexpr unsigned private_mode = 0600;
-    return load(text, file, private_mode);
+    return load(text, file, false);
 }
 
 configuration load_configuration(const std::filesystem::path& file) {
@@ -511,7 +511,7 @@ configuration load_configuration(const std::filesystem::path& file) {
             "cannot read the configuration: " + content.error,
             "check the path after --config"};
     }
-    return load(content.text, file, content.mode);
+    return load(content.text, file, content.others_may_read);
 }
 
 }  // namespace signalbox::proxy

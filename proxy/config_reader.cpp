@@ -2,14 +2,12 @@
 
 #include <cstdlib>
 #include <sstream>
-#include <sys/stat.h>
 
 namespace signalbox::proxy {
 namespace {
 
 constexpr auto secret_sources = std::to_array<std::string_view>({"env", "file", "value"});
 constexpr std::size_t max_secret_bytes = 65'536;
-constexpr unsigned readable_by_group_or_others = S_IRGRP | S_IROTH;
 
 std::string joined(std::span<const std::string_view> names, bool with_quotes) {
     std::string out;
@@ -24,9 +22,7 @@ std::string did_you_mean(std::string_view name) {
     return "did you mean " + in_quotes(name) + "?";
 }
 
-std::string read_secret_value(
-    source& from, const section& secret, const std::string& name, unsigned config_mode
-) {
+std::string read_secret_value(source& from, const section& secret, const std::string& name) {
     const auto given = std::ranges::count_if(secret_sources, [&](std::string_view each) {
         return secret.has(each);
     });
@@ -82,7 +78,7 @@ std::string read_secret_value(
     }
     std::string value;
     secret.read("value", value);
-    if ((config_mode & readable_by_group_or_others) != 0) {
+    if (from.others_may_read) {
         secret.warn(
             "value",
             "The value of secret " + in_quotes(name) +
@@ -434,7 +430,7 @@ std::vector<section> section::children(
     return out;
 }
 
-void read_secrets(source& from, const section& root, unsigned config_mode) {
+void read_secrets(source& from, const section& root) {
     const toml::node* const node = root.find("secrets");
     if (node == nullptr) {
         return;
@@ -456,7 +452,7 @@ void read_secrets(source& from, const section& root, unsigned config_mode) {
             );
         }
         const section secret{from, *entry, "secret " + in_quotes(name), secret_sources};
-        from.secrets.emplace(name, read_secret_value(from, secret, name, config_mode));
+        from.secrets.emplace(name, read_secret_value(from, secret, name));
     }
 }
 

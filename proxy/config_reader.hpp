@@ -68,6 +68,7 @@ public:
     std::vector<std::string> take_warnings() { return std::move(warnings_); }
 
     std::map<std::string, std::string, std::less<>> secrets;
+    bool others_may_read = false;  // the file
 
 private:
     std::filesystem::path file_;  // as given: the operator knows it by that name
@@ -180,8 +181,7 @@ private:
 /// "an integer", "a string", … as a message names it.
 std::string_view describe(toml::node_type type) noexcept;
 
-/// Reads [secrets] into `from.secrets`. `config_mode`: the configuration file's own permission
-/// bits.
-void read_secrets(source& from, const section& root, unsigned config_mode);
+/// Reads [secrets] into `from.secrets`.
+void read_secrets(source& from, const section& root);
 
 }  // namespace signalbox::proxy

@@ -6,7 +6,6 @@
 #include <openssl/ssl.h>
 
 #include <memory>
-#include <sys/stat.h>
 
 namespace signalbox::proxy {
 namespace {
@@ -31,12 +30,6 @@ file_content read_named_file(const section& from, std::string_view key, const st
     return content;
 }
 
-/// As PostgreSQL has it: 0600, or 0640 where root owns the file and a group shares it.
-bool others_may_read(const file_content& key) {
-    const unsigned others = key.owner == 0 ? S_IROTH : S_IRGRP | S_IROTH;
-    return (key.mode & others) != 0;
-}
-
 void warn_of_open_key(const section& from, std::string_view key, const std::string& name) {
     from.warn(
         key, "The private key " + name + " may be read by others than its owner; use chmod 600."
@@ -45,7 +38,7 @@ void warn_of_open_key(const section& from, std::string_view key, const std::stri
 
 pem_source read_key_file(const section& from, std::string_view key, const std::string& path) {
     file_content content = read_named_file(from, key, path);
-    if (others_may_read(content)) {
+    if (content.others_may_read) {
         warn_of_open_key(from, key, in_quotes(path));
     }
     return {.text = std::move(content.text), .name = in_quotes(path)};
@@ -59,7 +52,7 @@ pem_source read_pem_file(const section& from, std::string_view key, const std::s
 
 // The path is a secret's value, so it is not repeated.
 void check_server_side_key(const section& from, const std::string& path) {
-    if (others_may_read(read_file(path, max_pem_bytes, file_kind::regular))) {
+    if (catalog::others_may_read(path)) {
         warn_of_open_key(from, "ssl_key", "that the secret of ssl_key names");
     }
 }
