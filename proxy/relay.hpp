@@ -550,6 +550,7 @@ private:
     taken on_failed(const client_view& m, outbox& to_client);
     void pass(const client_view& m, outbox& to_server);
     void drop(const client_view& m);
+    taken instead_of(const client_view& m, taken done);
     void note_hidden(const rewrite::hidden_effects& found);
     [[nodiscard]] bool may_be_misread(std::string_view sql) const noexcept;
     [[nodiscard]] rewrite::hidden_effects effects_of(std::string_view sql) const;
@@ -703,11 +704,9 @@ private:
     std::uint64_t discarding_in_ = 0;  // the batch of a DISCARD SEQUENCES under way; 0: none
     std::uint64_t bound_in_ = 0;       // the batch in which a portal was bound last
     bool discard_failed_ = false;
-    bool goes_on_anew_ = false;  // the server has ended the client's batch with our Query
-    bool has_run_ = false;       // something, since attach()
-    std::string_view rest_;      // of the client's bytes at hand, behind the message
-    /// Of the first message's rest for which it was asked: each asks, and all would be looked at.
-    std::optional<bool> rest_names_sequence_values_;
+    bool goes_on_anew_ = false;      // the server has ended the client's batch with our Query
+    bool has_run_ = false;           // something, since attach()
+    std::string_view rest_;          // of the client's bytes at hand, behind the message
     bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded
     bool plain_text_ = false;        // of the message at hand: nothing of it is to be decided
     char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to

@@ -1,5 +1,5 @@
 // The client's half of the relay: what becomes of each message on its way to the server.
-#include "parser/lexer.hpp"
+#include "parser/split.hpp"
 #include "parser/traits.hpp"
 #include "proxy/relay.hpp"
 #include "wire/limits.hpp"
@@ -129,7 +129,6 @@ std::size_t relay::on_client(std::string_view in, outbox& to_server, outbox& to_
         }
     }
     rest_ = {};
-    rest_names_sequence_values_.reset();
     if (server_ != nullptr && !server_->requests.empty()) {
         keep_for_repeat(at_rest, to_server.data());
     }
@@ -146,6 +145,14 @@ void relay::pass(const client_view& m, outbox& to_server) {
 void relay::drop(const client_view& m) {
     stream_left_ = m.total - m.whole.size();
     stream_dropped_ = true;
+}
+
+/// What was done is the message's answer: it goes nowhere.
+relay::taken relay::instead_of(const client_view& m, taken done) {
+    if (done == taken::all) {
+        drop(m);
+    }
+    return done;
 }
 
 relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& to_client) {
@@ -250,10 +257,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
             return taken::all;
         case cm::function_call:
             if (const auto done = before_query({}, true, to_server, to_client)) {
-                if (*done == taken::all) {
-                    drop(m);
-                }
-                return *done;
+                return instead_of(m, *done);
             }
             server_->requests.push(request::function_call);
             ++server_->batch;
@@ -349,19 +353,7 @@ void relay::note_hidden(const rewrite::hidden_effects& found) {
 
 /// A pipeline in which BEGIN stands may end the block itself.
 void relay::note_block_end(std::string_view sql) noexcept {
-    if (!begun_) {
-        return;
-    }
-    parser::lexer tokens{sql};
-    const auto first = tokens.next().text;
-    const auto second = tokens.next().text;
-    const auto is = [&](std::string_view word) {
-        return parser::equals_ignoring_case(first, word);
-    };
-    if ((is("commit") || is("end") || is("rollback") || is("abort")) &&
-        !parser::equals_ignoring_case(second, "to")) {
-        begun_ = false;
-    }
+    begun_ = begun_ && parser::kind_of(sql, string_style()) != parser::statement_kind::end_block;
 }
 
 void relay::note_traits(const parser::text_traits& traits) {
@@ -395,10 +387,7 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     const auto done = m.complete() ? before_query(text, to_server, to_client)
                                    : before_query(text, true, to_server, to_client);
     if (done) {
-        if (*done == taken::all) {
-            drop(m);
-        }
-        return *done;
+        return instead_of(m, *done);
     }
     if (m.complete()) {
         return forward_query(text, &m, to_server, to_client);
@@ -481,14 +470,12 @@ relay::taken relay::forward_query(
     auto names = take_sql_names(m == nullptr);
     note_sql_names(names);
     auto& entry = begin_query();
-    if (!names.empty()) {
-        entry.in_detail().names = std::move(names);
-    }
-    if (only_local_set || found.sent || explains) {
+    if (only_local_set || found.sent || explains || !names.empty()) {
         auto& detail = entry.in_detail();
         detail.only_local_set = only_local_set;
         detail.sent = found.sent;
         detail.explains = std::move(explains);
+        detail.names = std::move(names);
     }
     if (found.sent) {
         wire::write_query(to_server.copied(), found.sent->sql());

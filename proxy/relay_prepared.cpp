@@ -294,7 +294,9 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
     named_in_batch_ = named_in_batch_ || known;
     if (known) {
         rare_->names.used(client_name, batch_serial_);
-        note_hidden(effects_of(*statement));
+        if (!hidden_) {
+            note_hidden(effects_of(*statement));
+        }
         begun_ = begun_ || statement->traits.opens_block;
         note_block_end(statement->tail);
         barrier_at_sync_ = barrier_at_sync_ || is_barrier(statement->traits);
@@ -354,12 +356,10 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     }
     open_batch_ = true;
     if (names->statement.empty()) {
-        const auto text = rare_ ? text_of(rare_->unnamed_tail) : std::string_view{};
+        const auto text =
+            rare_ && has_foreign_sequences() ? text_of(rare_->unnamed_tail) : std::string_view{};
         if (const auto done = before_bind(text, unnamed_effects_.reads_sequences, to_server)) {
-            if (*done == taken::all) {
-                drop(m);
-            }
-            return *done;
+            return instead_of(m, *done);
         }
         note_hidden(unnamed_effects_);
         note_unnamed();
@@ -390,10 +390,7 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     const auto text = statement ? text_of(statement->tail) : std::string_view{};
     const bool reads_sequences = statement && effects_of(*statement).reads_sequences;
     if (const auto done = before_bind(text, reads_sequences, to_server)) {
-        if (*done == taken::all) {
-            drop(m);
-        }
-        return *done;
+        return instead_of(m, *done);
     }
     note_portal(names->portal, false);
     const auto server_name = push_named(request::bind, names->statement, to_server);

@@ -31,8 +31,8 @@ constexpr std::string_view discard_sql = "DISCARD SEQUENCES";
 /// Of the statement and of its portal. A client cannot reach the statement.
 constexpr std::string_view discard_name = "signalbox_sequences";
 
-/// COMMIT, ROLLBACK and their like come first: what is run in a failed block, too.
-bool ends_block(std::string_view sql) noexcept {
+/// COMMIT, ROLLBACK and their like come first, also ROLLBACK TO and AND CHAIN.
+bool runs_in_failed_block(std::string_view sql) noexcept {
     constexpr auto words = std::to_array<std::string_view>({"commit", "end", "rollback", "abort"});
     parser::lexer tokens{sql};
     auto t = tokens.next();
@@ -69,10 +69,7 @@ bool relay::may_read_later(std::string_view sql) {
     if (has_run_ || discarding_in_ != 0) {
         return false;
     }
-    if (!rest_names_sequence_values_) {
-        rest_names_sequence_values_ = parser::may_name_sequence_values(rest_);
-    }
-    if (*rest_names_sequence_values_ ||
+    if (parser::may_name_sequence_values(rest_) ||
         (is_running() && statements_->run->may_name_sequence_values())) {
         return true;
     }
@@ -95,7 +92,8 @@ relay::decision relay::before_query(std::string_view sql, outbox& to_server, out
     if (!renames()) {
         return std::nullopt;
     }
-    const auto found = effects_of(sql);
+    const auto found =
+        hidden_ && !has_foreign_sequences() ? rewrite::hidden_effects{} : effects_of(sql);
     note_hidden(found);
     return before_query(sql, found.reads_sequences, to_server, to_client);
 }
@@ -156,7 +154,7 @@ relay::decision relay::before_query(
     std::optional<wire::report> why;
     if (trouble_ && trouble_->undiscarded) {
         why = std::exchange(trouble_->undiscarded, std::nullopt);
-    } else if (server_->status == 'E' && (sql.empty() || ends_block(sql))) {
+    } else if (server_->status == 'E' && (sql.empty() || runs_in_failed_block(sql))) {
         why = wire::report{
             .severity = "ERROR",
             .sqlstate = std::string{wire::sqlstate::feature_not_supported},

@@ -243,7 +243,8 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
     if (statements_) {
         statements_->sql_names.clear();
     }
-    if ((plain_text_ && !may_execute_rpc(sql)) || !can_be_read()) {
+    const bool may_execute = may_execute_rpc(sql);
+    if ((plain_text_ && !may_execute) || !can_be_read()) {
         return std::nullopt;
     }
     const auto of_text = decide(sql);
@@ -251,7 +252,7 @@ relay::decision relay::look_at_query(const client_view& m, outbox& to_server, ou
         return taken::stop;
     }
     const auto found = with_executed(of_text);
-    if (makes_rpc(*found) || may_execute_rpc(sql)) {
+    if (makes_rpc(*found) || may_execute) {
         statements().sql_names = found->names;
     }
     using policy = rewrite::multi_statement_policy;
