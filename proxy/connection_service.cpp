@@ -400,7 +400,7 @@ void connection_service::check_connections() {
                 }
             );
         } catch (const std::exception& why) {
-            catalog_->report_status(name, catalog::status_failed, why.what());
+            report_met(*connection, catalog::status_failed, why.what());
         }
     }
     next_check_ = std::move(next);

@@ -36,7 +36,7 @@ std::string why_not(const std::string& host, std::uint16_t port, int error) {
 
 /// What `host` stands for.
 struct resolved_host {
-    explicit resolved_host(const std::string& host, std::uint16_t port) {
+    resolved_host(const std::string& host, std::uint16_t port) {
         addrinfo hints{};
         hints.ai_family = AF_UNSPEC;
         hints.ai_socktype = SOCK_STREAM;
