@@ -72,7 +72,7 @@ def test_a_server_goes_and_comes(checked, victim):
     victim.kill()
     _, error = becomes(checked, "victim", "failed")
     assert error
-    time.sleep(0.5)  # more checks, which the log does not tell
+    time.sleep(1.2)  # four intervals: checks that the log does not tell
     victim.start()
     becomes(checked, "victim", "available")
     told = re.findall(r'(\w+)  (connection (?:failed|available again)) connection="victim"(.*)',
