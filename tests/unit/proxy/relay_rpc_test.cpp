@@ -166,6 +166,40 @@ TEST_CASE("a call in a transaction block is warned of, or refused", "[relay][rpc
     CHECK_THAT(got, Catch::EndsWith("Complete(SELECT 1) Ready(T)"));
 }
 
+TEST_CASE("a block that a pipeline begins is open until it is ended", "[relay][rpc]") {
+    rpc_world world{SIGNALBOX_CHUNKS, multi_statement_policy::pass};
+    auto& client = world.add_client();
+    world.add_server();
+    const auto told = [&](std::string_view sql) {
+        client.send(
+            statement("begin") + statement(sql) + statement("select rpc_count()") + sync_message()
+        );
+        return client.got();
+    };
+    SECTION("open") {
+        const auto sql = GENERATE(
+            as<std::string>{},
+            "commit and chain",
+            "rollback to a",
+            "rollback prepared 'a'",
+            "select 1"
+        );
+        CAPTURE(sql);
+        CHECK_THAT(told(sql), Catch::StartsWith("WARNING(01000 "));
+    }
+    SECTION("ended") {
+        const auto sql = GENERATE(
+            as<std::string>{},
+            "commit",
+            "; END work",
+            "abort and no chain",
+            "prepare transaction 'a'"
+        );
+        CAPTURE(sql);
+        CHECK(told(sql).empty());
+    }
+}
+
 TEST_CASE("a block in one Query with a call in it", "[relay][rpc]") {
     rpc_world world{SIGNALBOX_CHUNKS};
     auto& server = world.add_server();
