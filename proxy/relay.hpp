@@ -166,7 +166,8 @@ public:
     }
 
     [[nodiscard]] bool unit_needs_server() const noexcept {
-        return has_unit_due() && !statements_->run->next().for_signalbox;
+        return has_unit_due() && !statements_->run->next().for_signalbox &&
+               !statements_->run->is_cancelled();
     }
 
     /// The client has asked to cancel what runs: of a batch, the rest is not run.

@@ -505,6 +505,20 @@ void relay::end_copy(outbox& to_server) {
 
 void relay::send_unit(outbox& to_server, outbox& to_client) {
     auto& run = *statements_->run;
+    if (run.is_cancelled()) {
+        run.start_next();
+        reject(
+            {.severity = "ERROR",
+             .sqlstate = std::string{wire::sqlstate::query_canceled},
+             .message = "canceling statement due to user request",
+             .detail = {},
+             .hint = {}},
+            request::query,
+            to_server,
+            to_client
+        );
+        return;
+    }
     if (const auto& due = run.next(); !due.for_signalbox && !due.is_refused) {
         if (before_query(run.text_of(due), to_server, to_client)) {
             return;
@@ -538,17 +552,6 @@ void relay::end_unit(char status, outbox& to_client) {
     commits_.note_status(status);
     if (has_held_completion() && !statements_->run->is_last()) {
         release_completion(to_client);
-    }
-    if (status == 'I' && statements_->run->is_cancelled()) {
-        wire::write_error_response(
-            to_client.copied(),
-            {.severity = "ERROR",
-             .sqlstate = std::string{wire::sqlstate::query_canceled},
-             .message = "canceling statement due to user request",
-             .detail = {},
-             .hint = {}}
-        );
-        after_error(to_client);
     }
     if (statements_->run->end_unit()) {
         statements_->run.reset();

@@ -138,7 +138,8 @@ public:
 
     void fail() noexcept { failed_ = true; }
 
-    /// A cancel may arrive between two units, where nothing runs: then it is for the next one.
+    /// A cancel may arrive at the server between two units, where nothing runs: then it is for the
+    /// next one.
     void cancel() noexcept { cancelled_ = true; }
 
     [[nodiscard]] bool is_cancelled() const noexcept {
