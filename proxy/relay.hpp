@@ -90,7 +90,7 @@ struct server_state final : backend::server_attachment {
     bool sync_in_copy = false;
     std::string repeat;            // the batch under way, where it may be repeated; else empty
     bool repeat_answered = false;  // the client has seen some of its reply
-    bool tainted = false;          // LOAD: nothing takes that back
+    bool tainted = false;          // LOAD, setseed(), …: nothing takes that back
     bool doubtful = false;         // must not be used again
 };
 

@@ -315,7 +315,7 @@ rewrite::hidden_effects relay::effects_of(std::string_view sql) const {
     auto* const watch = settings_.watch.get();
     if (watch != nullptr) {
         found = may_be_misread(sql) || watch->ddl != env_.statements.registry().ddl_seen()
-                    ? rewrite::hidden_effects{.makes_state = true, .reads_sequences = true}
+                    ? rewrite::hidden_effects{.makes_state = true, .reads_sequences = true, .lasts = watch->rules->may_last(sql)}
                     : watch->rules->effects_of(sql);
         found.reads_sequences = found.reads_sequences && !parser::calls_nothing(sql);
     }
@@ -348,7 +348,10 @@ rewrite::hidden_effects relay::effects_of(const rewrite::prepared_statement& sta
 }
 
 void relay::note_hidden(const rewrite::hidden_effects& found) {
-    hidden_ = hidden_ || (renames() && found.makes_state);
+    if (renames()) {
+        hidden_ = hidden_ || found.makes_state;
+        server_->tainted = server_->tainted || found.lasts;
+    }
 }
 
 /// A pipeline in which BEGIN stands may end the block itself.

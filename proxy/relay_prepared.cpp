@@ -294,9 +294,7 @@ std::string relay::server_name_for(std::string_view client_name, outbox& to_serv
     named_in_batch_ = named_in_batch_ || known;
     if (known) {
         rare_->names.used(client_name, batch_serial_);
-        if (!hidden_) {
-            note_hidden(effects_of(*statement));
-        }
+        note_hidden(effects_of(*statement));
         begun_ = begun_ || statement->traits.opens_block;
         note_block_end(statement->tail);
         barrier_at_sync_ = barrier_at_sync_ || is_barrier(statement->traits);

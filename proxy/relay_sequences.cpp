@@ -92,8 +92,7 @@ relay::decision relay::before_query(std::string_view sql, outbox& to_server, out
     if (!renames()) {
         return std::nullopt;
     }
-    const auto found =
-        hidden_ && !has_foreign_sequences() ? rewrite::hidden_effects{} : effects_of(sql);
+    const auto found = effects_of(sql);
     note_hidden(found);
     return before_query(sql, found.reads_sequences, to_server, to_client);
 }

@@ -10,7 +10,9 @@
 namespace signalbox::rewrite {
 namespace {
 
+using parser::backslashes;
 using parser::equals_ignoring_case;
+using parser::lexer;
 using parser::token;
 using parser::token_kind;
 
@@ -25,6 +27,10 @@ constexpr auto state_makers = std::to_array<std::string_view>(
 
 /// Those that give what the server connection has drawn from sequences.
 constexpr auto sequence_readers = std::to_array<std::string_view>({"currval", "lastval"});
+
+/// Those whose state no DISCARD ALL takes back: the seed of random(), connections of dblink.
+constexpr auto lasting_makers =
+    std::to_array<std::string_view>({"setseed", "dblink_connect", "dblink_connect_u"});
 
 /// Words of a function's body that make state, or may.
 constexpr auto risky_words = std::to_array<std::string_view>(
@@ -42,6 +48,9 @@ constexpr auto risky_words = std::to_array<std::string_view>(
      "call",
      "do"}
 );
+
+constexpr auto state_openers = std::to_array<std::string_view>({"set"});
+constexpr auto lasting_openers = std::to_array<std::string_view>({"load"});
 
 constexpr auto write_words =
     std::to_array<std::string_view>({"insert", "update", "delete", "merge", "copy", "truncate"});
@@ -79,8 +88,7 @@ constexpr auto no_functions =
                                      "xmlforest", "xmlparse",    "xmlpi",
                                      "xmlroot",   "xmlserialize"});
 
-template <std::size_t N>
-bool is_one_of(const std::array<std::string_view, N>& words, std::string_view word) {
+bool is_one_of(std::span<const std::string_view> words, std::string_view word) {
     return std::any_of(words.begin(), words.end(), [&](std::string_view each) {
         return equals_ignoring_case(word, each);
     });
@@ -253,6 +261,13 @@ std::string tidy_sql() {
            "SELECT p.name FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql";
 }
 
+hidden_state_rules::hidden_state_rules() {
+    makers_.words = readers_.words = risky_words;
+    makers_.openers = readers_.openers = state_openers;
+    lasting_.openers = lasting_openers;
+    lasting_.functions.insert(lasting_makers.begin(), lasting_makers.end());
+}
+
 void hidden_state_rules::learn(
     std::string_view kind, std::string_view name, std::string_view text
 ) {
@@ -274,6 +289,8 @@ void hidden_state_rules::finish() {
         makers_.functions.emplace(each);
     }
     makers_.functions.emplace(settings_view);
+    spread(lasting_);
+    makers_.functions.insert(lasting_.functions.begin(), lasting_.functions.end());
     spread(makers_);
     readers_.functions = makers_.functions;
     for (const auto each : sequence_readers) {
@@ -321,9 +338,9 @@ bool hidden_state_rules::leads_to(const reach& kind, std::string_view body) {
         }
         const bool is_word = t.kind == token_kind::word;
         if (parser::has_unicode_escapes(t) || kind.functions.contains(parser::folded_name(t)) ||
-            (is_word && is_one_of(risky_words, t.text)) ||
+            (is_word && is_one_of(kind.words, t.text)) ||
             (is_word && kind.by_writing && is_one_of(write_words, t.text)) ||
-            (is_word && equals_ignoring_case(t.text, "set") && begins_statement(before))) {
+            (is_word && is_one_of(kind.openers, t.text) && begins_statement(before))) {
             return true;
         }
     }
@@ -331,6 +348,37 @@ bool hidden_state_rules::leads_to(const reach& kind, std::string_view body) {
 }
 
 hidden_effects hidden_state_rules::effects_of(std::string_view sql) const {
+    auto found = effects_of_calls(sql);
+    found.lasts = found.makes_state && may_last(sql);
+    return found;
+}
+
+bool hidden_state_rules::may_last(std::string_view sql) const {
+    if (lasting_.by_reading) {
+        return true;
+    }
+    if (sql.size() > max_walked_bytes) {
+        return false;
+    }
+    if (leads_to(lasting_, sql)) {
+        return true;
+    }
+    lexer tokens{sql};
+    bool is_do = false;
+    for (auto t = tokens.next(); t.kind != token_kind::end; t = tokens.next()) {
+        if (is_do && t.kind == token_kind::string && parser::is_closed(t, backslashes::plain)) {
+            const auto content = parser::string_content(t.text, backslashes::plain);
+            const auto* const sql_inside = std::get_if<std::string>(&content);
+            if (sql_inside != nullptr && leads_to(lasting_, *sql_inside)) {
+                return true;
+            }
+        }
+        is_do = parser::is_word(t, "do") || (is_do && t.kind != token_kind::semicolon);
+    }
+    return false;
+}
+
+hidden_effects hidden_state_rules::effects_of_calls(std::string_view sql) const {
     constexpr hidden_effects any{.makes_state = true, .reads_sequences = true};
     if (known_.empty() || makers_.by_reading || updates_settings(sql)) {
         return any;

@@ -17,6 +17,7 @@
 #include "rewrite/statements.hpp"
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -36,18 +37,24 @@ std::string tidy_sql();
 struct hidden_effects {
     bool makes_state = false;
     bool reads_sequences = false;  // the values that lastval() and currval() give
+    bool lasts = false;            // as long as the server process: LOAD, setseed() and their like
 
     bool operator==(const hidden_effects&) const = default;
 };
 
 class hidden_state_rules {
 public:
+    hidden_state_rules();
+
     /// A row of catalog_sql(): kind, name, body. Rows go in before finish().
     void learn(std::string_view kind, std::string_view name, std::string_view text);
     void finish();
 
     /// What makes state of a kind that is not known may read, too.
     [[nodiscard]] hidden_effects effects_of(std::string_view sql) const;
+
+    /// As above; where the rest of the effects cannot be told, this can.
+    [[nodiscard]] bool may_last(std::string_view sql) const;
 
     /// Nothing is known: everything may make state.
     [[nodiscard]] bool is_empty() const noexcept { return known_.empty(); }
@@ -63,16 +70,20 @@ private:
     /// Functions of a kind, and what leads to them.
     struct reach {
         name_set functions;
-        bool by_reading = false;  // whatever is read may lead to one
-        bool by_writing = false;  // whatever is written may
+        std::span<const std::string_view> words;    // of a body, that are as good as a call
+        std::span<const std::string_view> openers;  // the same, where a statement begins
+        bool by_reading = false;                    // whatever is read may lead to one
+        bool by_writing = false;                    // whatever is written may
     };
 
+    [[nodiscard]] hidden_effects effects_of_calls(std::string_view sql) const;
     void spread(reach& kind) const;
     static bool leads_to(const reach& kind, std::string_view body);
 
     name_set known_;       // every function's name
     reach makers_;         // those that may make state
     reach readers_;        // those that may read sequence values, all makers among them
+    reach lasting_;        // those that make state which lasts, all of them makers
     name_set read_uses_;   // functions that a view, an operator, a type … calls
     name_set write_uses_;  // … that a trigger, a default or a constraint calls
     std::vector<body> bodies_;

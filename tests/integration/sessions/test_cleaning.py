@@ -18,6 +18,10 @@ CREATE FUNCTION harmless(a int) RETURNS int LANGUAGE plpgsql AS
 CREATE FUNCTION set_it() RETURNS void LANGUAGE plpgsql AS
     $$ BEGIN PERFORM set_config('app.hidden', 'seen', false); END $$;
 CREATE FUNCTION calls_it() RETURNS void LANGUAGE sql AS 'SELECT set_it()';
+CREATE FUNCTION loads() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS
+    $$ BEGIN LOAD 'auto_explain'; END $$;
+CREATE FUNCTION seeds() RETURNS void LANGUAGE sql AS 'SELECT setseed(0.5)';
+CREATE EXTENSION dblink;
 CREATE SCHEMA mine;
 CREATE FUNCTION mine."Odd Name"() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT public.set_it(); END;
 ALTER TABLE plain OWNER TO app;
@@ -25,6 +29,7 @@ ALTER TABLE guarded OWNER TO app;
 GRANT ALL ON SCHEMA mine, public TO app;
 """
 QUESTION = "concat_ws"
+PROCESS = "SELECT pg_backend_pid()"
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,28 @@ def client(box):
 )
 def test_what_cannot_have_made_state_costs_nothing(server, client, sql):
     assert cleanings(server, client, sql) == 0
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT setseed(0.5)",
+        "SELECT seeds()",
+        "DO $$BEGIN PERFORM setseed(0.5); END$$",
+        "SELECT loads()",
+        "SELECT dblink_connect('theirs', 'dbname=app')",
+    ],
+)
+@pytest.mark.parametrize("extended", [False, True])
+def test_what_lasts_as_long_as_its_server_process_ends_with_it(client, sql, extended):
+    process = client.value(PROCESS)
+    assert client.value(PROCESS) == process
+    if extended:
+        client.send(parse(sql) + bind() + execute() + sync())
+        client.read_until(b"Z")
+    else:
+        client.query(sql)
+    assert client.value(PROCESS) != process
 
 
 @pytest.mark.parametrize(

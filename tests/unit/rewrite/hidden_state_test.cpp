@@ -5,6 +5,7 @@
 
 #include <string>
 
+using signalbox::rewrite::hidden_effects;
 using signalbox::rewrite::hidden_state_rules;
 
 namespace {
@@ -142,6 +143,42 @@ TEST_CASE("what leads to lastval() or currval() reads, and makes no state", "[re
     CHECK(reads_sequences(rules, "select setter()"));
     CHECK(reads_sequences(rules, "select unknown()"));
     CHECK(reads_sequences(hidden_state_rules{}, "select 1"));
+}
+
+TEST_CASE("state that lasts as long as the server process", "[rewrite][hidden]") {
+    const auto rules = learned(
+        {{"known", "setseed"},
+         {"known", "dblink_connect"},
+         {"body", "outer_one", "select inner_one()"},
+         {"body", "inner_one", "begin if a then LOAD 'x'; end if; end"},
+         {"body", "setter", "begin set role x; raise notice 'load'; end"},
+         {"body", "load", "select 1"}}
+    );
+    for (const auto* sql :
+         {"select setseed(0.5)",
+          "select \"dblink_connect\"('a', 'b')",
+          "select now(), outer_one()",
+          "do $$ begin perform setseed(0.1); end $$",
+          "select 1; DO language plpgsql 'begin load ''x''; end'",
+          "load 'x'; select setter()"}) {
+        CAPTURE(sql);
+        CHECK(rules.effects_of(sql) == hidden_effects{true, true, true});
+    }
+    for (const auto* sql :
+         {"select setter()",
+          "select unknown('load')",
+          "do $$ begin perform now(); end $$",
+          "select load()",
+          "do E'\\x'; select 'load'"}) {
+        CAPTURE(sql);
+        CHECK_FALSE(rules.effects_of(sql).lasts);
+    }
+    CHECK(learned({{"read", "setseed"}}).effects_of("select 1").lasts);
+    const auto written = learned({{"written", "setseed"}});
+    CHECK(written.effects_of("insert into t values (1)").lasts);
+    CHECK_FALSE(written.effects_of("select 1 from t").lasts);
+    CHECK(hidden_state_rules{}.effects_of("select setseed(1)").lasts);
+    CHECK_FALSE(hidden_state_rules{}.effects_of("select 1").lasts);
 }
 
 TEST_CASE("triggers and views may lead to lastval(), too", "[rewrite][hidden]") {
