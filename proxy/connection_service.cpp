@@ -656,8 +656,8 @@ std::optional<wire::report> connection_service::refusal(
 }
 
 rewrite::relation_text connection_service::rows(const rewrite::relation& of) const {
-    return rewrite::is_notice_relation(of) ? notice_texts_.json(of, notices_->snapshot())
-                                           : connection_texts_.json(of, snapshot());
+    return rewrite::is_notice_relation(of) ? notice_texts_.text(of, notices_->snapshot())
+                                           : connection_texts_.text(of, snapshot());
 }
 
 // ---- what the catalog asks for

@@ -185,33 +185,103 @@ std::size_t characters(std::string_view text) noexcept {
     }));
 }
 
-std::string full_name(const relation& r) {
-    return std::string{schema_names{}.of(r)} + "." + std::string{r.name};
+void append_hex(std::string& out, char kind, std::uint32_t code, unsigned digits) {
+    static constexpr std::string_view hex = "0123456789abcdef";
+    out += '\\';
+    out += kind;
+    while (digits-- > 0) {
+        out += hex[(code >> (4 * digits)) & 0xFU];
+    }
 }
 
-/// With E'…', backslashes read the same whatever standard_conforming_strings is.
+/// A well-formed character beyond ASCII, taken from the text.
+void append_escape(std::string& out, std::string_view& text) {
+    const auto first = static_cast<unsigned char>(text[0]);
+    const std::size_t size = std::min<std::size_t>(
+        first < 0xE0   ? 2
+        : first < 0xF0 ? 3
+                       : 4,
+        text.size()
+    );
+    std::uint32_t code = first & (0x7FU >> size);
+    for (std::size_t i = 1; i < size; ++i) {
+        code = (code << 6U) | (static_cast<unsigned char>(text[i]) & 0x3FU);
+    }
+    text.remove_prefix(size);
+    if (code < 0x10000) {
+        append_hex(out, 'u', code, 4);
+    } else {
+        append_hex(out, 'U', code, 8);
+    }
+}
+
+/// With E'…', backslashes read the same whatever standard_conforming_strings is. All ASCII, so that
+/// it means the same in every client_encoding; the server's encoding has to have the characters.
 std::string string_literal(std::string_view text) {
     std::string literal = "E'";
     literal.reserve(text.size() + text.size() / 8);
-    for (const char c : text) {
-        if (c == '\'' || c == '\\') {
-            literal += c;
+    while (!text.empty()) {
+        const auto plain = std::find_if(text.begin(), text.end(), [](char c) {
+            return static_cast<signed char>(c) < 0 || c == '\'' || c == '\\';
+        });
+        literal.append(text.begin(), plain);
+        text.remove_prefix(static_cast<std::size_t>(plain - text.begin()));
+        if (!text.empty() && static_cast<signed char>(text[0]) > 0) {
+            literal += {text[0], text[0]};
+            text.remove_prefix(1);
+        } else if (!text.empty()) {
+            append_escape(literal, text);
         }
-        literal += c;
     }
     return literal + '\'';
 }
 
-std::string row_source(const relation& r, const std::string& rows) {
-    std::string source = "(SELECT * FROM pg_catalog.jsonb_to_recordset(" + rows + ") AS ";
-    source += quoted(r.name);
-    char separator = '(';
+/// `text`: an expression with what rows_text() has written. Each OFFSET 0 keeps the server from
+/// taking the text apart once per column. The casts stand outside of the rows' making, so that
+/// columns that nobody asks for are not cast.
+std::string row_source(const relation& r, const std::string& text) {
+    std::string source = "(SELECT ";
+    std::string columns;
+    std::size_t part = 5;  // see rows_text()
     for (const auto& column : r.columns) {
-        source += separator;
-        source += quoted(column.name) + " pg_catalog." + std::string{column.type};
-        separator = ',';
+        const auto name = quoted(column.name);
+        if (!columns.empty()) {
+            source += ',';
+            columns += ',';
+        }
+        source += name;
+        if (column.type != "text") {
+            source += "::pg_catalog." + std::string{column.type} + " AS " + name;
+        }
+        columns += "pg_catalog.unnest((pg_catalog.string_to_array(p[" + std::to_string(part) +
+                   "],p[2],p[3]))[1:p[4]::pg_catalog.int4]) AS " + name;
+        ++part;
     }
-    return source + "))";
+    source += " FROM (SELECT " + columns;
+    source += " FROM (SELECT pg_catalog.string_to_array(t,pg_catalog.left(t,1)) AS p FROM (SELECT ";
+    source.reserve(source.size() + text.size() + 100);
+    source += text;
+    return source + " AS t OFFSET 0) AS t OFFSET 0) AS p) AS r)";
+}
+
+constexpr std::size_t offset_digits = 10;
+
+std::string digits_of(std::size_t number) {
+    auto digits = std::to_string(number);
+    return digits.insert(0, offset_digits - std::min(digits.size(), offset_digits), '0');
+}
+
+/// The k-th relation's text in the parameter: see parameter_value().
+std::string parameter_part(std::size_t parameter, std::size_t k) {
+    const auto part = [&](const std::string& offset, const std::string& size) {
+        return "pg_catalog.convert_from(pg_catalog.substr($" + std::to_string(parameter) +
+               "::pg_catalog.bytea," + offset + ',' + size + "),'UTF8')";
+    };
+    const auto number = [&](std::size_t index) {
+        return part(std::to_string(1 + index * offset_digits), std::to_string(offset_digits)) +
+               "::pg_catalog.int4";
+    };
+    return part(number(2 * k), number(2 * k + 1));
 }
 
 }  // namespace
@@ -221,7 +291,7 @@ public:
     statement_renderer(std::string_view statement, const relation_rewrite& found)
         : statement_(statement), found_(found) {}
 
-    /// `rows_of(k)`: an expression of type jsonb with the rows of `found.used[k]`.
+    /// `rows_of(k)`: an expression of type text with the rows of `found.used[k]`.
     rendered_statement render(const std::function<std::string(std::size_t)>& rows_of) const {
         std::vector<std::string> sources;
         for (std::size_t k = 0; k < found_.used.size(); ++k) {
@@ -323,7 +393,7 @@ rendered_statement render_with_literals(
     std::string_view statement, const relation_rewrite& found, std::span<const relation_text> rows
 ) {
     return statement_renderer{statement, found}.render([&](std::size_t k) {
-        return string_literal(*rows[k]) + "::pg_catalog.jsonb";
+        return string_literal(*rows[k]) + "::pg_catalog.text";
     });
 }
 
@@ -331,17 +401,22 @@ rendered_statement render_with_parameter(
     std::string_view statement, const relation_rewrite& found, std::size_t parameter
 ) {
     return statement_renderer{statement, found}.render([&](std::size_t k) {
-        return "pg_catalog.jsonb_object_field($" + std::to_string(parameter) +
-               "::pg_catalog.jsonb,'" + full_name(*found.used[k]) + "')";
+        return parameter_part(parameter, k);
     });
 }
 
 std::string parameter_value(const relation_rewrite& found, std::span<const relation_text> rows) {
-    std::string value = "{";
+    std::string value;
+    auto at = 1 + 2 * offset_digits * found.used.size();
     for (std::size_t k = 0; k < found.used.size(); ++k) {
-        value += (k > 0 ? ",\"" : "\"") + full_name(*found.used[k]) + "\":" + *rows[k];
+        value += digits_of(at) + digits_of(rows[k]->size());
+        at += rows[k]->size();
     }
-    return value + '}';
+    value.reserve(at);
+    for (std::size_t k = 0; k < found.used.size(); ++k) {
+        value += *rows[k];
+    }
+    return value;
 }
 
 }  // namespace signalbox::rewrite

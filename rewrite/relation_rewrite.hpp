@@ -5,7 +5,7 @@
 //   render_with_literals()   the rows travel in the text: the simple protocol, and COPY
 //   render_with_parameter()  … in one more bind parameter: the extended protocol
 //
-// Each reference becomes a row source, `(SELECT * FROM jsonb_to_recordset(…) AS …)`, under the
+// Each reference becomes a row source, `(SELECT … FROM (SELECT unnest(…), … ) AS …)`, under the
 // client's alias or the relation's own name; all other bytes stay as they are. The row source names
 // everything with pg_catalog, so that no search_path changes its meaning.
 //
@@ -89,7 +89,7 @@ private:
     std::vector<replacement> replacements_;
 };
 
-/// `rows[k]`: rows_json() of `found.used[k]`.
+/// `rows[k]`: rows_text() of `found.used[k]`.
 rendered_statement render_with_literals(
     std::string_view statement, const relation_rewrite& found, std::span<const relation_text> rows
 );
@@ -100,10 +100,13 @@ rendered_statement render_with_parameter(
     std::string_view statement, const relation_rewrite& found, std::size_t parameter
 );
 
-/// That parameter's value, as text of type jsonb.
+/// That parameter's value, of type bytea and in binary format, so that no client_encoding touches
+/// it: offset and size of each relation's text, and the texts.
+///
+/// Errors    more than 9,999,999,999 bytes cannot be told; a message holds less
 std::string parameter_value(const relation_rewrite& found, std::span<const relation_text> rows);
 
-/// OID of the parameter's type, jsonb.
-inline constexpr std::uint32_t parameter_type = 3802;
+/// OID of the parameter's type, bytea.
+inline constexpr std::uint32_t parameter_type = 17;
 
 }  // namespace signalbox::rewrite

@@ -38,32 +38,58 @@ std::uint32_t take_character(std::string_view& text) noexcept {
     return code;
 }
 
-void append_escape(std::string& out, std::uint32_t unit) {
-    static constexpr std::string_view digits = "0123456789abcdef";
-    out += "\\u";
-    for (const unsigned shift : {12U, 8U, 4U, 0U}) {
-        out += digits[(unit >> shift) & 0xFU];
-    }
-}
+/// Three characters that stand in no value: what stands between the columns, behind each value, and
+/// for NULL.
+struct separators {
+    char column = '\x1d';
+    char value = '\x1f';
+    char null = '\x1e';
+    bool are_in_values = false;  // there are no three that are in none
+};
 
-void append_string(std::string& out, std::string_view text) {
-    out += '"';
-    while (!text.empty()) {
-        const auto code = take_character(text);
-        if (code == '"' || code == '\\') {
-            out += '\\';
-            out += static_cast<char>(code);
-        } else if (code >= 0x20 && code < 0x7F) {
-            out += static_cast<char>(code);
-        } else if (code < 0x10000) {
-            append_escape(out, code);
-        } else {
-            append_escape(out, 0xD800U + ((code - 0x10000U) >> 10U));
-            append_escape(out, 0xDC00U + ((code - 0x10000U) & 0x3FFU));
+class value_writer {
+public:
+    value_writer(std::string& out, const separators& by) : out_(out), by_(by) {}
+
+    void operator()(std::monostate) const { out_ += by_.null; }
+
+    void operator()(const std::string& text) const {
+        std::string_view rest = text;
+        while (!rest.empty()) {
+            const auto plain =
+                std::find_if(rest.begin(), rest.end(), [this](char c) { return !is_plain(c); });
+            out_.append(rest.begin(), plain);
+            rest.remove_prefix(static_cast<std::size_t>(plain - rest.begin()));
+            if (rest.empty()) {
+                return;
+            }
+            const auto whole = rest;
+            const auto code = take_character(rest);
+            if (code == replacement_character || code < 0x80) {
+                out_ += "\xef\xbf\xbd";  // U+FFFD
+            } else {
+                out_ += whole.substr(0, whole.size() - rest.size());
+            }
         }
     }
-    out += '"';
-}
+
+    void operator()(std::int64_t number) const { out_ += std::to_string(number); }
+
+    void operator()(catalog::timestamp at) const;
+    void operator()(const std::vector<std::string>& elements) const;
+
+private:
+    /// Of ASCII, and to be copied as it is.
+    [[nodiscard]] bool is_plain(char c) const noexcept {
+        if (static_cast<signed char>(c) <= 0) {
+            return false;
+        }
+        return !by_.are_in_values || (c != by_.column && c != by_.value && c != by_.null);
+    }
+
+    std::string& out_;
+    const separators& by_;
+};
 
 /// `{"a","b"}`, as the type's input function reads it: a JSON array would need PostgreSQL 10.
 std::string array_text(const std::vector<std::string>& elements) {
@@ -103,44 +129,79 @@ std::string time_text(catalog::timestamp at) {
     return {text.data(), static_cast<std::size_t>(size)};
 }
 
-struct value_writer {
-    std::string& out;
+void value_writer::operator()(catalog::timestamp at) const {
+    out_ += time_text(at);
+}
 
-    void operator()(std::monostate) const { out += "null"; }
+void value_writer::operator()(const std::vector<std::string>& elements) const {
+    (*this)(array_text(elements));
+}
 
-    void operator()(const std::string& text) const { append_string(out, text); }
-
-    void operator()(std::int64_t number) const { out += std::to_string(number); }
-
-    void operator()(catalog::timestamp at) const { append_string(out, time_text(at)); }
-
-    void operator()(const std::vector<std::string>& elements) const {
-        append_string(out, array_text(elements));
+class used_characters {
+public:
+    void note(const relation_value& value) noexcept {
+        if (const auto* const text = std::get_if<std::string>(&value)) {
+            note_text(*text);
+        } else if (const auto* const many = std::get_if<std::vector<std::string>>(&value)) {
+            for (const auto& each : *many) {
+                note_text(each);
+            }
+        }
     }
+
+    /// The last control characters first: those are meant for it.
+    [[nodiscard]] separators find_unused() const noexcept {
+        std::array<char, 3> found{};
+        std::size_t count = 0;
+        for (auto c = used_.size() - 1; c > 0 && count < found.size(); --c) {
+            if (!used_[c]) {
+                found[count++] = static_cast<char>(c);
+            }
+        }
+        if (count < found.size()) {
+            separators none;
+            none.are_in_values = true;
+            return none;
+        }
+        return {.column = found[2], .value = found[0], .null = found[1]};
+    }
+
+private:
+    void note_text(std::string_view text) noexcept {
+        for (const char c : text) {
+            if (static_cast<unsigned char>(c) < used_.size()) {
+                used_[static_cast<unsigned char>(c)] = true;
+            }
+        }
+    }
+
+    std::array<bool, 0x20> used_{};
 };
 
 }  // namespace
 
-std::string rows_json(const relation& of, std::span<const relation_row> rows) {
-    std::string out = "[";
+std::string rows_text(const relation& of, std::span<const relation_row> rows) {
+    used_characters used;
     for (const auto& row : rows) {
-        out += out.size() > 1 ? ",{" : "{";
-        bool is_first = true;
-        for (std::size_t i = 0; i < std::min(row.size(), of.columns.size()); ++i) {
-            if (std::holds_alternative<std::monostate>(row[i])) {
-                continue;
-            }
-            if (!is_first) {
-                out += ',';
-            }
-            is_first = false;
-            append_string(out, of.columns[i].name);
-            out += ':';
-            std::visit(value_writer{out}, row[i]);
+        for (const auto& value : row) {
+            used.note(value);
         }
-        out += '}';
     }
-    return out + ']';
+    const auto by = used.find_unused();
+    std::string out;
+    for (const auto& part : {std::string{}, std::string{by.value}, std::string{by.null}}) {
+        out += part + by.column;
+    }
+    out += std::to_string(rows.size());
+    const relation_value null;
+    for (std::size_t i = 0; i < of.columns.size(); ++i) {
+        out += by.column;
+        for (const auto& row : rows) {
+            std::visit(value_writer{out, by}, i < row.size() ? row[i] : null);
+            out += by.value;
+        }
+    }
+    return out;
 }
 
 }  // namespace signalbox::rewrite

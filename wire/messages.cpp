@@ -48,7 +48,6 @@ result<bind_names> parse_bind_names(bytes_view body) noexcept {
 result<std::size_t> write_bind_with_parameter(
     std::string& out, bytes_view body, std::size_t parameter, std::string_view value
 ) {
-    constexpr char jsonb_version = 1;  // in front of jsonb's text makes its binary form
     byte_reader in{body};
     const auto portal = in.cstring();
     const auto statement = in.cstring();
@@ -71,10 +70,10 @@ result<std::size_t> write_bind_with_parameter(
         return std::size_t{count};
     }
     // One format stands for all parameters, none for text.
-    const bool is_binary = formats.size() == 1 && count != 1 && formats.front() == 1;
-    if (formats.size() > 1 || (formats.size() == 1 && count == 1)) {
-        formats.push_back(0);
+    if (formats.size() <= 1) {
+        formats.assign(count, formats.empty() ? std::uint16_t{0} : formats.front());
     }
+    formats.push_back(1);
     message_writer msg{out, client_message::bind};
     msg.cstring(portal).cstring(statement).u16(static_cast<std::uint16_t>(formats.size()));
     for (const auto each : formats) {
@@ -82,11 +81,9 @@ result<std::size_t> write_bind_with_parameter(
     }
     msg.u16(static_cast<std::uint16_t>(count + 1))
         .bytes(body.substr(values_begin, values_end - values_begin))
-        .u32(static_cast<std::uint32_t>(value.size() + (is_binary ? 1 : 0)));
-    if (is_binary) {
-        msg.u8(static_cast<std::uint8_t>(jsonb_version));
-    }
-    msg.bytes(value).bytes(in.remainder());
+        .u32(static_cast<std::uint32_t>(value.size()))
+        .bytes(value)
+        .bytes(in.remainder());
     return std::size_t{count};
 }
 

@@ -182,9 +182,9 @@ result<std::string_view> parse_query(bytes_view body) noexcept;
 result<parse_message> parse_parse(bytes_view body) noexcept;
 /// `body` may be only the beginning of the body. Errors: truncated (a name has no end yet).
 result<bind_names> parse_bind_names(bytes_view body) noexcept;
-/// The Bind of this body with one parameter more, number `parameter` (from 1), of type jsonb:
-/// `value` is its text. The count of parameters that the body has: with another than `parameter` -
-/// 1, nothing was written. Errors: truncated.
+/// The Bind of this body with one parameter more, number `parameter` (from 1), in binary format.
+/// The count of parameters that the body has: with another than `parameter` - 1, nothing was
+/// written. Errors: truncated.
 result<std::size_t> write_bind_with_parameter(
     std::string& out, bytes_view body, std::size_t parameter, std::string_view value
 );

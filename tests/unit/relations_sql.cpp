@@ -24,7 +24,8 @@ catalog::timestamp at(std::int64_t microseconds) {
 
 std::vector<relation_row> rows_of(const relation& r) {
     const std::monostate null;
-    const std::string odd = "it's \"odd\" \\ \n\t \xc3\xa4\xe2\x82\xac\xf0\x9f\x9a\x82 $1 ?";
+    const std::string odd =
+        "it's \"odd\" \\ \n\t \xc3\xa4\xe2\x82\xac\xf0\x9f\x9a\x82 $1 ?\x1d\x1e\x1f\x1c";
     const auto day = at(1709168523000001);  // 2024-02-29 01:02:03.000001 UTC
     if (r.name == "mz_connections") {
         return {
@@ -63,7 +64,7 @@ int main(int count, char** arguments) {
         const std::string sqlstate = found.refused ? found.refused->what.sqlstate : "";
         std::vector<relation_text> rows;
         for (const auto* const r : found.used) {
-            rows.push_back(std::make_shared<const std::string>(rows_json(*r, rows_of(*r))));
+            rows.push_back(std::make_shared<const std::string>(rows_text(*r, rows_of(*r))));
         }
         const auto parameter = found.highest_parameter + 1;
         std::cout << sqlstate << '\0' << render_with_literals(statement, found, rows).sql() << '\0';

@@ -14,7 +14,7 @@ from psycopg import pq
 
 from harness.signalbox import binary
 
-ODD = "it's \"odd\" \\ \n\t ä€🚂 $1 ?"
+ODD = "it's \"odd\" \\ \n\t ä€🚂 $1 ?\x1d\x1e\x1f\x1c"
 DAY = "2024-02-29 01:02:03.000001+00"
 NOTICE_COLUMNS = (
     "notice_type text, message text, hint text, action text, redacted_message text, redacted_hint text, "
@@ -57,9 +57,11 @@ USERS_TABLES = """
     CREATE TABLE mz_objects (id text);
     INSERT INTO mz_objects VALUES ('own');
     CREATE SCHEMA evil;
-    CREATE FUNCTION evil.jsonb_to_recordset(jsonb) RETURNS SETOF record LANGUAGE sql AS 'SELECT 1 WHERE false';
+    CREATE FUNCTION evil.string_to_array(text, text, text) RETURNS text[] LANGUAGE sql AS 'SELECT NULL::text[]';
+    CREATE FUNCTION evil.unnest(text[]) RETURNS SETOF text LANGUAGE sql AS 'SELECT 1::text WHERE false';
     CREATE DOMAIN evil.text AS int;
-    CREATE DOMAIN evil.jsonb AS int;
+    CREATE DOMAIN evil.bytea AS int;
+    CREATE DOMAIN evil.int4 AS text;
 """
 
 # A case: a statement, or several of one transaction with the last one's parameters (bytes) behind it.
@@ -182,12 +184,13 @@ def type_of(oid):
     return 2249 if oid >= 16384 else oid
 
 
-def answer(connection, sql, values=None, binary_result=False):
-    """All that a client can tell of the answer."""
+def answer(connection, sql, values=None, binary_result=False, rows=None):
+    """All that a client can tell of the answer. `rows`: the value among them that is binary."""
     if values is None:
         result = connection.exec_(sql)
     else:
-        result = connection.exec_params(sql, values, result_format=int(binary_result))
+        formats = [int(v is rows) for v in values]
+        result = connection.exec_params(sql, values, None, formats, int(binary_result))
     data = []
     if result.status == pq.ExecStatus.COPY_OUT:
         size, chunk = connection.get_copy_data(0)
@@ -233,7 +236,7 @@ def test_same_as_a_table(databases, case, way):
             else:
                 assert int(number) == len(given) + 1
                 expected = answer(real, statement.encode(), given, as_binary)
-                got = answer(sent, with_parameter, [*given, value], as_binary)
+                got = answer(sent, with_parameter, [*given, value], as_binary, value)
             assert got == expected
 
 
@@ -260,6 +263,7 @@ def test_a_prepared_statement_reads_fresh_rows(databases):
     with transaction(databases, "relations_sent") as connection:
         assert connection.prepare(b"p", plan[2]).status == pq.ExecStatus.COMMAND_OK
         for rows in range(12):  # beyond the five executions after which a generic plan may be made
-            value = b'{"mz_catalog.mz_connections":[%s]}' % b",".join([b"{}"] * rows)
-            result = connection.exec_prepared(b"p", [value])
+            text = b"\x1d\x1f\x1d\x1e\x1d%d" % rows + 8 * (b"\x1d" + rows * b"\x1e\x1f")
+            value = b"%010d%010d%s" % (21, len(text), text)
+            result = connection.exec_prepared(b"p", [value], [1])
             assert result.get_value(0, 0) == str(rows).encode()

@@ -80,7 +80,7 @@ TEST_CASE("sent text: an error before, in and behind what was replaced", "[proxy
         CHECK(sent.original_position(position) == place_of(word, original, size));
     }
     // Inside a row source: the name of the relation that it stands for.
-    const auto source = sent.sql().find("jsonb_to_recordset");
+    const auto source = sent.sql().find("string_to_array(t,");
     REQUIRE(source != std::string::npos);
     CHECK(
         sent.original_position(count(sent.sql().substr(0, source), size) + 1) ==

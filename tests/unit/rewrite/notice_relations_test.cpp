@@ -5,6 +5,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+
 using namespace signalbox;
 using namespace signalbox::rewrite;
 using namespace signalbox::tests;
@@ -80,6 +82,15 @@ std::string text_at(const relation_row& row, std::size_t column) {
     return text != nullptr ? *text : "NULL";
 }
 
+/// rows_text() from the count on, with characters that can be read.
+std::string readable(const relation& r, std::span<const relation_row> rows) {
+    auto text = rows_text(r, rows).substr(5);
+    std::replace(text.begin(), text.end(), '\x1d', '|');
+    std::replace(text.begin(), text.end(), '\x1f', ';');
+    std::replace(text.begin(), text.end(), '\x1e', '-');
+    return text;
+}
+
 }  // namespace
 
 TEST_CASE("the relations about notices: every one has its rows, a value for each column") {
@@ -103,15 +114,12 @@ TEST_CASE("the relations about notices: every one has its rows, a value for each
 TEST_CASE("the relations about notices: their rows") {
     const auto known = some();
     CHECK(
-        rows_json(named("mz_notices"), notice_rows(*known)) ==
-        R"([{"notice_type":"Comparison with NULL","message":"x = 42","hint":"use IS NULL",)"
-        R"("redacted_message":"x = \u2588","object_id":"o2","dependency_ids":"{\"o10\",\"o1\"}",)"
-        R"("created_at":"1970-01-01T00:00:00.000001Z","updated_at":"1970-01-01T00:00:00.000001Z",)"
-        R"("fingerprint":"b0000000-0000-4000-8000-000000000000","status":"ignored"},)"
-        R"({"notice_type":"Comparison with NULL","message":"x = 42","hint":"use IS NULL",)"
-        R"("redacted_message":"x = \u2588","object_id":"o2","dependency_ids":"{\"o10\",\"o1\"}",)"
-        R"("created_at":"1970-01-01T00:00:00.000002Z","updated_at":"1970-01-01T00:00:00.000002Z",)"
-        R"("fingerprint":"a0000000-0000-4000-8000-000000000000","status":"new"}])"
+        readable(named("mz_notices"), notice_rows(*known)) ==
+        "2|Comparison with NULL;Comparison with NULL;|x = 42;x = 42;|use IS NULL;use IS NULL;|-;-;|"
+        "x = █;x = █;|-;-;|-;-;|-;-;|o2;o2;|{\"o10\",\"o1\"};{\"o10\",\"o1\"};|"
+        "1970-01-01T00:00:00.000001Z;1970-01-01T00:00:00.000002Z;|"
+        "1970-01-01T00:00:00.000001Z;1970-01-01T00:00:00.000002Z;|"
+        "b0000000-0000-4000-8000-000000000000;a0000000-0000-4000-8000-000000000000;|ignored;new;"
     );
     for (const auto* const name : {"mz_notices_redacted", "mz_optimizer_notices_redacted"}) {
         const auto rows = notice_relation_rows(named(name), *known);
@@ -120,24 +128,22 @@ TEST_CASE("the relations about notices: their rows") {
         CHECK(text_at(rows[0], 2) == "use IS NULL");  // it has no literal
         CHECK(text_at(rows[0], 3) == "NULL");
         CHECK(text_at(rows[0], 4) == "x = █");
-        CHECK(rows_json(named(name), rows).find("42") == std::string::npos);
+        CHECK(rows_text(named(name), rows).find("42") == std::string::npos);
     }
     CHECK(
         notice_relation_rows(named("mz_optimizer_notices"), *known) ==
         notice_relation_rows(named("mz_notices"), *known)
     );
     CHECK(
-        rows_json(named("mz_ignored_optimizer_notices"), ignored_notice_rows(*known)) ==
-        R"([{"fingerprint":"b0000000-0000-4000-8000-000000000000","ignored_by":"boss",)"
-        R"("ignored_at":"1970-01-01T00:00:00.000000Z"}])"
+        readable(named("mz_ignored_optimizer_notices"), ignored_notice_rows(*known)) ==
+        "1|b0000000-0000-4000-8000-000000000000;|boss;|1970-01-01T00:00:00.000000Z;"
     );
     const auto objects = object_rows(*known);
     REQUIRE(objects.size() == 3);
     CHECK(text_at(objects[2], 0) == "o10");
     CHECK(
-        rows_json(named("mz_objects"), std::span{objects}.first(1)) ==
-        R"([{"id":"o1","oid":4294967295,"connection_id":"u1","database_name":"app",)"
-        R"("schema_name":"public","name":"v","type":"view"}])"
+        readable(named("mz_objects"), std::span{objects}.first(1)) ==
+        "1|o1;|4294967295;|u1;|app;|public;|v;|view;|-;"
     );
 }
 
@@ -175,16 +181,16 @@ TEST_CASE("the relations about notices: a snapshot's text is made once") {
     const auto& plain = named("mz_notices");
     const auto& redacted = named("mz_notices_redacted");
     const auto one = some(1);
-    const auto text = texts.json(plain, one);
-    CHECK(*text == rows_json(plain, notice_rows(*one)));
-    CHECK(texts.json(redacted, one) != text);
-    CHECK(*texts.json(redacted, one) == rows_json(redacted, redacted_notice_rows(*one)));
-    CHECK(texts.json(plain, one) == text);
+    const auto text = texts.text(plain, one);
+    CHECK(*text == rows_text(plain, notice_rows(*one)));
+    CHECK(texts.text(redacted, one) != text);
+    CHECK(*texts.text(redacted, one) == rows_text(redacted, redacted_notice_rows(*one)));
+    CHECK(texts.text(plain, one) == text);
     const auto next = std::make_shared<catalog::notice_snapshot>();
     next->version = 2;
-    const auto empty = texts.json(plain, next);
-    CHECK(*empty == "[]");
+    const auto empty = texts.text(plain, next);
+    CHECK(*empty == rows_text(plain, {}));
     // A statement that began earlier has its own snapshot still, and does not undo the newer one.
-    CHECK(*texts.json(plain, one) == *text);
-    CHECK(texts.json(plain, next) == empty);
+    CHECK(*texts.text(plain, one) == *text);
+    CHECK(texts.text(plain, next) == empty);
 }
