@@ -30,6 +30,8 @@ void pool_group::configure(pool_settings settings, std::shared_ptr<const server_
         generation_.fetch_add(1);
         next_attempt_ = {};
         failures_ = 0;
+        // What is on its way to the old target does not count: it may hang there.
+        opening_ = 0;
     }
     target_ = std::move(target);
 }
@@ -238,7 +240,7 @@ void pool::connection_gone() {
     }
 }
 
-void pool::open_as_needed(bool for_minimum) {
+bool pool::open_as_needed(bool for_minimum) {
     std::shared_ptr<const server_target> target;
     server_credentials credentials;
     std::uint64_t generation = 0;
@@ -249,17 +251,17 @@ void pool::open_as_needed(bool for_minimum) {
                                         : group_->opening_ < group_->queue_.size();
         if (!wanted || !group_->has_credentials_ ||
             group_->total_.load() >= group_->settings_.size) {
-            return;
+            return false;
         }
         if (now < group_->next_attempt_) {
             if (!for_minimum) {
                 schedule_retry(group_->next_attempt_);
             }
-            return;
+            return false;
         }
         // A dead target is knocked at by one, however many wait.
         if (group_->failures_ > 0 && group_->opening_ > 0) {
-            return;
+            return false;
         }
         group_->total_.fetch_add(1);
         ++group_->opening_;
@@ -273,6 +275,12 @@ void pool::open_as_needed(bool for_minimum) {
     auto* const raw = connection.get();
     opening_.emplace(raw, std::move(connection));
     raw->start();
+    return true;
+}
+
+void pool::open_all_needed() {
+    while (group_->waiting_.load() != 0 && open_as_needed()) {
+    }
 }
 
 void pool::schedule_retry(time_point when) {
@@ -285,48 +293,61 @@ void pool::schedule_retry(time_point when) {
 
 void pool::on_connected(server_connection& connection) {
     auto node = opening_.extract(&connection);
-    std::size_t more = 0;
+    bool is_current = false;
     {
         const std::lock_guard lock{group_->mutex_};
-        --group_->opening_;
-        more = group_->failures_ > 0 ? group_->settings_.size : 0;
-        group_->failures_ = 0;
-        group_->next_attempt_ = {};
-        group_->last_failure_ = {};
-        group_->down_.store(false);
+        is_current = is_usable(connection);
+        if (is_current) {
+            --group_->opening_;
+            group_->failures_ = 0;
+            group_->next_attempt_ = {};
+            group_->last_failure_ = {};
+            group_->down_.store(false);
+        }
+    }
+    if (!is_current) {
+        discard(std::move(node.mapped()));
+        return;
     }
     hooks_.on_adopted(connection);
     hooks_.on_outcome(connection.target(), nullptr);
     release(std::move(node.mapped()));
-    // The target is back: those who waited behind the one attempt get theirs.
-    for (; more > 0 && group_->waiting_.load() != 0; --more) {
-        open_as_needed();
-    }
+    // The target may be back: those who waited behind the one attempt get theirs.
+    open_all_needed();
 }
 
 void pool::on_connect_failed(server_connection& connection, const connect_failure& why) {
     auto node = opening_.extract(&connection);
     hooks_.on_outcome(connection.target(), &why);
     std::deque<pool_group::ticket> refused;
+    bool is_current = false;
     {
         const std::lock_guard lock{group_->mutex_};
-        --group_->opening_;
-        group_->total_.fetch_sub(1);
-        const auto backoff = std::min<std::chrono::milliseconds>(
-            last_backoff, first_backoff * (1U << std::min(group_->failures_, 8U))
-        );
-        ++group_->failures_;
-        group_->next_attempt_ = clock::now() + backoff;
-        group_->last_failure_ = why;
-        group_->down_.store(why.unreachable && group_->total_.load() == 0);
-        if (!why.unreachable) {
-            refused.swap(group_->queue_);
-            group_->waiting_.store(0);
-            group_->failures_ = 0;
-            group_->next_attempt_ = {};
-        } else if (!group_->queue_.empty()) {
-            schedule_retry(group_->next_attempt_);
+        is_current = is_usable(connection);
+        if (is_current) {
+            --group_->opening_;
+            group_->total_.fetch_sub(1);
+            const auto backoff = std::min<std::chrono::milliseconds>(
+                last_backoff, first_backoff * (1U << std::min(group_->failures_, 8U))
+            );
+            ++group_->failures_;
+            group_->next_attempt_ = clock::now() + backoff;
+            group_->last_failure_ = why;
+            group_->down_.store(why.unreachable && group_->total_.load() == 0);
+            if (!why.unreachable) {
+                refused.swap(group_->queue_);
+                group_->waiting_.store(0);
+                group_->failures_ = 0;
+                group_->next_attempt_ = {};
+            } else if (!group_->queue_.empty()) {
+                schedule_retry(group_->next_attempt_);
+            }
         }
+    }
+    if (!is_current) {
+        // It says nothing about the target of today: nobody is refused or made to wait for it.
+        connection_gone();
+        return;
     }
     for (const auto& ticket : refused) {
         const auto fail = [why, id = ticket.id](pool& part) {
@@ -391,6 +412,13 @@ void pool::maintain() {
     {
         const std::lock_guard lock{group_->mutex_};
         settings = group_->settings_;
+    }
+    // One that is on its way to the old target may hang there until its timeout, and takes the room
+    // of another.
+    auto stale =
+        std::erase_if(opening_, [this](const auto& each) { return !is_usable(*each.second); });
+    for (; stale > 0; --stale) {
+        connection_gone();
     }
     const auto now = io_.loop.now();
     for (std::size_t i = 0; i < idle_.size();) {

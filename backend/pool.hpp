@@ -123,7 +123,7 @@ private:
     bool has_credentials_ = false;
     std::deque<ticket> queue_;
     std::uint64_t next_ticket_ = 1;
-    std::size_t opening_ = 0;
+    std::size_t opening_ = 0;  // to the target of today
     unsigned failures_ = 0;
     time_point next_attempt_{};
     connect_failure last_failure_;
@@ -167,7 +167,9 @@ private:
     void serve_waiters();
     void hand_over(connection_ptr connection, pool_group::ticket ticket);
     void deliver(connection_ptr connection, std::uint64_t id);
-    void open_as_needed(bool for_minimum = false);
+    /// False: none is wanted, or there is no room, or it is too early.
+    bool open_as_needed(bool for_minimum = false);
+    void open_all_needed();
     void connection_gone();
     void schedule_retry(time_point when);
 

@@ -265,6 +265,93 @@ def test_statements_wait_for_an_operator(box, north, south):
     assert keys(north) == []
 
 
+class Survivor(threading.Thread):
+    """Inserts (number, 1), (number, 2), … until stop(), and goes on behind a statement that has failed."""
+
+    def __init__(self, box, number, cursor):
+        super().__init__(daemon=True)
+        self.number, self.sent, self.lost, self.failed = number, 0, [], []
+        self._stopped = threading.Event()
+        self._connection = box.connect(prepare_threshold=0)
+        self._cursor = cursor(self._connection)
+
+    @property
+    def answered(self):
+        return self.sent - len(self.lost)
+
+    def run(self):
+        try:
+            while not self._stopped.is_set():
+                try:
+                    self._cursor.execute(
+                        "INSERT INTO keys VALUES (%s, %s)", [self.number, self.sent + 1]
+                    )
+                except psycopg.errors.ConnectionFailure as error:
+                    assert error.sqlstate == "08006" and not self._connection.broken, error
+                    self.lost.append(self.sent + 1)
+                self.sent += 1
+        except Exception as error:  # pylint: disable=broad-except
+            self.failed.append(error)
+
+    def stop(self):
+        self._stopped.set()
+        self.join(30)
+        assert not self.is_alive()
+        self._connection.close()
+
+
+@pytest.fixture(scope="module")
+def durable():
+    """What it has acknowledged is there after it was killed."""
+    made = Postgres("durable", settings={"synchronous_commit": "on"})
+    made.admin(SCHEMA)
+    yield made
+    made.remove()
+
+
+def test_the_old_server_is_killed_under_load(durable, south):
+    """64 clients, half of them with prepared statements: who waits succeeds on the new server; who was
+    in the middle of something is told so, once, and it is not sent again.
+    """
+    with Box(settings(ready(durable))) as box, box.connect() as boss:
+        clients = [
+            Survivor(box, n, (psycopg.Cursor, psycopg.ClientCursor)[n % 2]) for n in range(64)
+        ]
+        for client in clients:
+            client.start()
+        eventually(lambda: all(c.answered >= 5 for c in clients), "the load has begun", 60)
+        durable.kill()
+        answered = [-1]
+
+        def is_quiet():
+            answered.append(sum(client.answered for client in clients))
+            return answered[-1] == answered[-2]
+
+        eventually(is_quiet, "everybody waits", 30, interval=0.5)
+        waiting = [client.sent + 1 for client in clients]
+        started = time.monotonic()
+        boss.execute(f"ALTER CONNECTION main SET (PORT = {south.port})")
+        eventually(
+            lambda: all(c.sent >= n + 5 for c, n in zip(clients, waiting)), "they go on", 60
+        )
+        print(f"all served {(time.monotonic() - started) * 1000:.0f} ms after the ALTER was sent")
+        for client in clients:
+            client.stop()
+        assert not [error for client in clients for error in client.failed]
+    lost = {(client.number, n) for client in clients for n in client.lost}
+    acknowledged = {(c.number, n) for c in clients for n in range(1, c.sent + 1)} - lost
+    # A server connection each, and nobody for whom one is opened in vain.
+    assert 0 < len(lost) <= 20 and all(len(client.lost) <= 1 for client in clients)
+    assert {(c.number, n) for c, n in zip(clients, waiting)} <= acknowledged
+    durable.start()
+    old, new = keys(durable), keys(south)
+    everything = old + new
+    assert len(everything) == len(set(everything)), "a statement ran twice"
+    assert acknowledged <= set(everything) <= acknowledged | lost
+    assert not lost & set(new), "what was lost was sent again"
+    assert {(c.number, n) for c, n in zip(clients, waiting)} <= set(new)
+
+
 def test_statements_wait_while_the_new_target_is_down(box, north, south):
     client, boss = box.raw(), box.connect()
     assert where(client) == north.port
