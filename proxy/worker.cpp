@@ -476,15 +476,42 @@ void worker::look_at_catalogs(backend::connection_ptr connection, pool_entry& po
             } else if (!clean) {
                 watch->looking = false;
                 pool.pool->discard(std::move(back));
-            } else if (*found != watch->fingerprint || watch->rules->is_empty()) {
-                learn_catalogs(std::move(back), pool, std::move(*found));
-            } else {
+            } else if (*found == watch->fingerprint && !watch->rules->is_empty()) {
                 watch->looking = false;
                 watch->ddl = ddl;
                 pool.pool->release(std::move(back));
+            } else if (auto known = find_known(back->target(), *found)) {
+                watch->looking = false;
+                watch->rules = std::move(known);
+                watch->fingerprint = *found;
+                watch->by_statement.clear();
+                watch->ddl = ddl;
+                pool.pool->release(std::move(back));
+            } else {
+                learn_catalogs(std::move(back), pool, std::move(*found));
             }
         }
     );
+}
+
+worker::rules_ptr worker::find_known(
+    const backend::server_target& target, const std::string& fingerprint
+) const {
+    const auto it = std::find_if(known_.begin(), known_.end(), [&](const known_catalogs& each) {
+        return each.fingerprint == fingerprint && each.is_of(target);
+    });
+    return it != known_.end() ? it->rules : nullptr;
+}
+
+void worker::keep_known(known_catalogs what) {
+    constexpr std::size_t max_known = 32;
+    std::erase_if(known_, [&](const known_catalogs& each) {
+        return each.database == what.database && *each.connection == *what.connection;
+    });
+    if (known_.size() >= max_known) {
+        known_.erase(known_.begin());
+    }
+    known_.push_back(std::move(what));
 }
 
 void worker::learn_catalogs(
@@ -520,6 +547,12 @@ void worker::learn_catalogs(
                 return;
             }
             rules->finish();
+            keep_known(
+                {.connection = back->target().connection,
+                 .database = back->target().database,
+                 .fingerprint = fingerprint,
+                 .rules = rules}
+            );
             watch->rules = rules;
             watch->fingerprint = fingerprint;
             watch->by_statement.clear();
