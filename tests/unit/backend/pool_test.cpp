@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 using namespace signalbox;
@@ -58,6 +59,13 @@ public:
         } else {
             received.append(bytes, static_cast<std::size_t>(size));
         }
+    }
+
+    void say(std::string_view bytes) const {
+        REQUIRE(
+            ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+            static_cast<ssize_t>(bytes.size())
+        );
     }
 
     [[nodiscard]] bool is_open() const { return fd_ >= 0; }
@@ -492,6 +500,37 @@ TEST_CASE("pool: after a change of the target no old connection is lent", "[back
     auto& next = w.wait();
     w.until([&] { return next.lease != nullptr; });
     CHECK(next.lease->target().database == "other");
+}
+
+TEST_CASE("pool: what is on its way to the old target counts no more", "[backend][pool]") {
+    world w{of_size(1)};
+    login_server old{w.loop};
+    old.answer = "";  // it keeps them waiting
+    old.listen();
+    const auto port = std::exchange(w.server.port, old.port);
+    w.configure(of_size(1));
+    auto& first = w.wait();
+    w.until([&] { return !old.sessions.empty(); });
+    w.server.port = port;
+    w.configure(of_size(1));
+    SECTION("its login is refused now") {
+        old.sessions[0]->say(refusal);
+    }
+    SECTION("it lets us in now") {
+        old.sessions[0]->say(welcome);
+    }
+    SECTION("it hangs up") {
+        old.sessions[0]->hang_up();
+    }
+    SECTION("nothing comes") {
+        w.parts[0]->maintain();
+    }
+    w.until([&] { return first.lease != nullptr || !first.failures.empty(); });
+    CHECK(first.failures.empty());
+    REQUIRE(first.lease != nullptr);
+    CHECK(first.lease->target().connection->hosts[0].port == port);
+    CHECK(w.group->total() == 1);
+    first.lease.reset();
 }
 
 TEST_CASE("pool: an idle connection that the server closes is gone", "[backend][pool]") {
