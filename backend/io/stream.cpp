@@ -100,11 +100,12 @@ void stream::start_tls(
 
 namespace {
 
-/// A read from this size on belongs to a streak; so many make it bulk. The low water is half a read
-/// buffer: recv() takes what has come meanwhile, too.
+/// A read from this size on belongs to a streak; so many make it bulk. The low water is below what
+/// one read takes: recv() gets what has come meanwhile, too.
 constexpr std::size_t bulk_read_bytes = 4096;
 constexpr std::uint8_t bulk_streak = 8;
-constexpr int bulk_low_water = 128 * 1024;
+constexpr int bulk_low_water = 256 * 1024;
+constexpr int bulk_low_water_with_tls = 128 * 1024;
 constexpr auto bulk_patience = std::chrono::milliseconds{1};
 
 io_status status_of(ssize_t n, int& error) {
@@ -133,7 +134,8 @@ void stream::note_read(std::size_t bytes) {
         return;
     }
     streak_ = 0;
-    if (::setsockopt(fd_, SOL_SOCKET, SO_RCVLOWAT, &bulk_low_water, sizeof bulk_low_water) == 0) {
+    const int low_water = tls_ ? bulk_low_water_with_tls : bulk_low_water;
+    if (::setsockopt(fd_, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water) == 0) {
         bulk_ = std::make_unique<bulk_state>();
         bulk_->last_read = loop_->now();
         check_bulk();
@@ -163,7 +165,8 @@ void stream::leave_bulk() noexcept {
 
 stream::received stream::read(io_scratch& scratch) {
     char* const room = tls_ ? scratch.cipher.get() : scratch.plain.get();
-    const auto n = ::recv(fd_, room, io_scratch::read_bytes, MSG_DONTWAIT);
+    const auto size = tls_ ? io_scratch::cipher_bytes : io_scratch::plain_bytes;
+    const auto n = ::recv(fd_, room, size, MSG_DONTWAIT);
     const auto status = status_of(n, error_);
     if (status != io_status::ok) {
         return {{}, status};
@@ -194,7 +197,7 @@ stream::received stream::read(io_scratch& scratch) {
 
 io_status stream::handshake(io_scratch& scratch, std::string_view& early) {
     early = {};
-    const auto n = ::recv(fd_, scratch.cipher.get(), io_scratch::read_bytes, MSG_DONTWAIT);
+    const auto n = ::recv(fd_, scratch.cipher.get(), io_scratch::cipher_bytes, MSG_DONTWAIT);
     const auto status = status_of(n, error_);
     if (status == io_status::closed || status == io_status::failed) {
         return status;

@@ -4,7 +4,9 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <array>
+#include <cstdint>
 #include <string>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -53,6 +55,17 @@ std::string drain(stream& from, io_scratch& scratch) {
 }
 
 }  // namespace
+
+TEST_CASE("buffers begin in the middle of a page, and are apart", "[backend][stream]") {
+    const io_scratch scratch;
+    for (const auto* const begin : {scratch.plain.get(), scratch.cipher.get()}) {
+        CHECK(reinterpret_cast<std::uintptr_t>(begin) % io_buffer::page_bytes == io_buffer::offset);
+    }
+    std::fill_n(scratch.plain.get(), io_scratch::plain_bytes, 'p');
+    std::fill_n(scratch.cipher.get(), io_scratch::cipher_bytes, 'c');
+    const auto is_p = [](char c) { return c == 'p'; };
+    CHECK(std::all_of(scratch.plain.get(), scratch.plain.get() + io_scratch::plain_bytes, is_p));
+}
 
 TEST_CASE("what is written is read; nothing is `again`; the end is `closed`", "[backend][stream]") {
     pair_of_streams p;
