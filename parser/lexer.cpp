@@ -53,11 +53,10 @@ char lowered(char c) noexcept {
 
 }  // namespace
 
-bool equals_ignoring_case(std::string_view text, std::string_view lower) noexcept {
-    return text.size() == lower.size() &&
-           std::equal(text.begin(), text.end(), lower.begin(), [](char a, char b) {
-               return lowered(a) == b;
-           });
+bool has_letters_of(std::string_view text, std::string_view lower) noexcept {
+    return std::equal(text.begin(), text.end(), lower.begin(), [](char a, char b) {
+        return lowered(a) == b;
+    });
 }
 
 std::size_t string_continuation(std::string_view text, std::size_t from) noexcept {
@@ -265,7 +264,13 @@ token lexer::prefixed() noexcept {
 bool may_have_second_statement(std::string_view sql) noexcept {
     const auto semicolon = sql.find(';');
     return semicolon != std::string_view::npos &&
-           sql.find_first_not_of("; \t\n\r\f", semicolon) != std::string_view::npos;
+           !std::all_of(
+               sql.begin() + static_cast<std::ptrdiff_t>(semicolon),
+               sql.end(),
+               [](char c) {
+                   return c == ';' || c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
+               }
+           );
 }
 
 bool is_word(const token& t, std::string_view lower) noexcept {

@@ -65,8 +65,14 @@ std::size_t string_continuation(std::string_view text, std::size_t from) noexcep
 /// Something stands behind the first semicolon, be it in a string or in a comment.
 bool may_have_second_statement(std::string_view sql) noexcept;
 
-/// Equal but for the case of ASCII letters; `lower` is in lower case already.
-bool equals_ignoring_case(std::string_view text, std::string_view lower) noexcept;
+/// Of texts of one size.
+bool has_letters_of(std::string_view text, std::string_view lower) noexcept;
+
+/// Equal but for the case of ASCII letters; `lower` is in lower case already. Most often the sizes
+/// differ, and that costs no call.
+inline bool equals_ignoring_case(std::string_view text, std::string_view lower) noexcept {
+    return text.size() == lower.size() && has_letters_of(text, lower);
+}
 
 /// The unquoted word `lower`.
 bool is_word(const token& t, std::string_view lower) noexcept;

@@ -1,11 +1,11 @@
 #include "parser/traits.hpp"
 
 #include "parser/lexer.hpp"
+#include "parser/literals.hpp"
 #include "parser/names.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 namespace signalbox::parser {
 namespace {
@@ -18,17 +18,10 @@ bool stands_at(
            equals_ignoring_case(sql.substr(i - at, word.size()), word);
 }
 
-enum class letter : std::uint8_t { dull, m, v, underscore, ampersand, semicolon };
-
-constexpr auto letters = [] {
-    std::array<letter, 256> table{};
-    table['m'] = table['M'] = letter::m;
-    table['v'] = table['V'] = letter::v;
-    table['_'] = letter::underscore;
-    table['&'] = letter::ampersand;
-    table[';'] = letter::semicolon;
-    return table;
-}();
+bool is_letter(char c) noexcept {
+    const char lower = static_cast<char>(c | 0x20);
+    return lower >= 'a' && lower <= 'z';
+}
 
 /// Statements whose first word needs the tokens; every other first word shows itself in the command
 /// tag.
@@ -285,35 +278,11 @@ private:
     int config_state_ = 0;
 };
 
-bool might_leave_state(std::string_view sql) noexcept {
-    for (std::size_t i = 0; i < sql.size(); ++i) {
-        switch (letters[static_cast<unsigned char>(sql[i])]) {
-            case letter::dull:
-            case letter::semicolon:
-                break;
-            case letter::m:  // TEMP, TEMPORARY, pg_temp
-                if (stands_at(sql, i, "temp", 2)) {
-                    return true;
-                }
-                break;
-            case letter::v:  // pg_advisory_lock and its family
-                if (stands_at(sql, i, "advisory", 2)) {
-                    return true;
-                }
-                break;
-            case letter::underscore:
-                if (stands_at(sql, i, "set_config", 3)) {
-                    return true;
-                }
-                break;
-            case letter::ampersand:  // U&"…" can spell any of them
-                if (stands_at(sql, i, "u&\"", 1)) {
-                    return true;
-                }
-                break;
-        }
-    }
-    return false;
+/// Of which a text has one that makes a temporary object or takes an advisory lock, or sets a
+/// parameter by a call. U&"…" can spell any of them.
+bool might_leave_state(std::string_view sql) {
+    static const literals words{{"temp", "advisory", "set_config", "u&\""}};
+    return words.stand_in(sql);
 }
 
 }  // namespace
@@ -336,7 +305,7 @@ bool quick_scan(std::string_view sql) noexcept {
     if (lower == 's' || lower == 'b' || lower == 'd' || lower == 'r' || lower == 'p' ||
         lower == 'l') {
         std::size_t end = start;
-        while (end < sql.size() && std::isalpha(static_cast<unsigned char>(sql[end])) != 0) {
+        while (end < sql.size() && is_letter(sql[end])) {
             ++end;
         }
         if (is_telling_first_word(sql.substr(start, end - start))) {

@@ -5,7 +5,7 @@
 // names of custom parameters (which pg_settings does not list), and the word that opens a
 // transaction block.
 //
-// scan_text() first asks quick_scan(), one pass that looks for five rare letters; only a text that
+// scan_text() first asks quick_scan(), one pass that looks for a few rare letters; only a text that
 // might matter is cut into tokens. False positives cost one round trip when the server connection
 // is given back; false negatives are bugs.
 #pragma once

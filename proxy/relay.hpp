@@ -489,7 +489,7 @@ private:
     // What is created is examined: relay_examinations.cpp.
     bool note_made(std::string_view sql);
     [[nodiscard]] bool wants_notices() const;
-    void note_least_messages(std::string_view second, parser::lexer& rest);
+    void note_least_messages(parser::lexer& rest);
     bool hold_completion(std::string_view whole, std::string_view tag);
     void release_completion(outbox& to_client);
     bool hold_ready(char status, outbox& to_client);

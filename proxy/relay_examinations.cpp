@@ -39,11 +39,11 @@ bool relay::note_made(std::string_view sql) {
     if (parser::equals_ignoring_case(first, "explain")) {
         return true;
     }
-    const auto second = tokens.next().text;
-    makes_matview_ = makes_matview_ || (parser::equals_ignoring_case(first, "create") &&
-                                        parser::equals_ignoring_case(second, "materialized"));
-    if (!renames() && parser::equals_ignoring_case(first, "set")) {
-        note_least_messages(second, tokens);
+    if (parser::equals_ignoring_case(first, "create")) {
+        makes_matview_ =
+            makes_matview_ || parser::equals_ignoring_case(tokens.next().text, "materialized");
+    } else if (!renames() && parser::equals_ignoring_case(first, "set")) {
+        note_least_messages(tokens);
     } else if (examination_ && (parser::equals_ignoring_case(first, "reset") ||
                                 parser::equals_ignoring_case(first, "discard"))) {
         examination_->is_quiet = false;
@@ -52,10 +52,11 @@ bool relay::note_made(std::string_view sql) {
 }
 
 /// In session mode nobody asks the server what was set: SET's own words have to do.
-void relay::note_least_messages(std::string_view second, parser::lexer& rest) {
-    auto name = second;
-    for (const std::string_view scope : {"session", "local"}) {
-        name = parser::equals_ignoring_case(second, scope) ? rest.next().text : name;
+void relay::note_least_messages(parser::lexer& rest) {
+    auto name = rest.next().text;
+    if (parser::equals_ignoring_case(name, "session") ||
+        parser::equals_ignoring_case(name, "local")) {
+        name = rest.next().text;
     }
     if (!parser::equals_ignoring_case(name, least_messages)) {
         return;

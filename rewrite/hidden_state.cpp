@@ -141,6 +141,17 @@ bool stands_in(std::string_view sql, std::string_view word, char rare, std::size
     return false;
 }
 
+/// A string stands in it, which may be the body of a DO. A dollar sign before a digit is a
+/// parameter's, and begins none.
+bool has_body(std::string_view sql) noexcept {
+    for (auto at = sql.find('$'); at != std::string_view::npos; at = sql.find('$', at + 1)) {
+        if (at + 1 == sql.size() || sql[at + 1] < '0' || sql[at + 1] > '9') {
+            return true;
+        }
+    }
+    return sql.find('\'') != std::string_view::npos;
+}
+
 /// Behind a comment, EXPLAIN ANALYZE or another statement, too.
 bool updates_settings(std::string_view sql) {
     return stands_in(sql, settings_view, '_', 2) &&
@@ -385,9 +396,7 @@ hidden_effects hidden_state_rules::effects_of_calls(std::string_view sql) const 
     }
     hidden_effects found{.makes_state = false, .reads_sequences = readers_.by_reading};
     const bool has_call = sql.find('(') != std::string_view::npos;
-    const bool has_body = sql.find('$') != std::string_view::npos ||
-                          sql.find('\'') != std::string_view::npos;  // of a DO
-    if (!has_call && !has_body && !readers_.by_writing) {
+    if (!has_call && !readers_.by_writing && !has_body(sql)) {
         return found;
     }
     if (sql.size() > max_walked_bytes) {
