@@ -25,7 +25,7 @@ namespace signalbox::backend {
 
 /// Memory that the kernel copies into and out of.
 ///
-/// It begins in the middle of a page: on AMD's Zen 3 and 4 a `rep movsb`, with which Linux copies,
+/// It begins in the middle of a page: on AMD's Zen 3 a `rep movsb`, with which Linux copies,
 /// is twenty times slower where the target is 1 to 31 bytes ahead of the source, modulo 4096. The
 /// kernel's side most often begins at a page, or a few small messages behind it; what malloc()
 /// gives for this size begins 16 bytes behind one (docs/performance.md).
