@@ -173,6 +173,7 @@ std::string wanted_names() {
         list += "'";
     };
     std::for_each(state_makers.begin(), state_makers.end(), add);
+    std::for_each(lasting_makers.begin(), lasting_makers.end(), add);
     std::for_each(sequence_readers.begin(), sequence_readers.end(), add);
     return list;
 }

@@ -19,6 +19,8 @@ from harness.raw_client import first_error
 from harness.replies import errors, kinds, refused, rows, status, succeeded
 
 HERE = "SELECT current_setting('port')"
+READING = "SELECT DISTINCT 'known'"  # of the catalogs
+ASKING = "concat_ws(':'"  # whether they have changed
 LONGEST_PAUSE = 5.0  # seconds; generous: what was measured is printed and recorded
 SCHEMA = """
 CREATE TABLE keys (client int, number int, PRIMARY KEY (client, number));
@@ -75,6 +77,50 @@ def where(client):
 def keys(*servers):
     """The keys of all servers together, each as often as it is there."""
     return [row for server in servers for row in server.admin("SELECT client, number FROM keys")]
+
+
+# --- what is learned of a target
+
+
+@pytest.fixture
+def telling(north, south):
+    """Both log every statement."""
+    for server in (north, south):
+        server.admin("ALTER SYSTEM SET log_statement = 'all'")
+        server.admin("SELECT pg_reload_conf()")
+    yield north, south
+    for server in (north, south):
+        server.admin("ALTER SYSTEM RESET log_statement")
+        server.admin("SELECT pg_reload_conf()")
+
+
+def test_what_was_learned_of_a_target_is_known_on_the_way_back(telling):
+    """Its catalogs are read once more only where they have changed meanwhile."""
+    north, south = telling
+    before = [server.log_text() for server in telling]
+
+    def said(text):
+        """How often the servers were asked it."""
+        client.query("SELECT lower('A')")
+        return [
+            server.log_text().count(text) - old.count(text) for server, old in zip(telling, before)
+        ]
+
+    # What is known of a database, each worker knows by itself.
+    with Box(config(north, {"listen": {"workers": 1}})) as box:
+        client = box.raw("transaction")
+        eventually(lambda: said(READING) == [1, 0], "north's catalogs are read")
+        move(box, south)
+        eventually(lambda: said(READING) == [1, 1], "south's are read")
+        asked = said(ASKING)
+        move(box, north)
+        eventually(lambda: said(ASKING)[0] > asked[0], "it is asked whether north's have changed")
+        assert said(READING) == [1, 1]
+        south.admin("CREATE FUNCTION added() RETURNS void LANGUAGE sql AS 'SELECT 1'")
+        move(box, south)
+        eventually(lambda: said(READING) == [1, 2], "south's, which have changed, are read anew")
+        client.terminate()
+    south.admin("DROP FUNCTION added()")
 
 
 # --- under load

@@ -151,6 +151,21 @@ def test_made_behind_the_back_it_is_known_soon(server, client):
     eventually(lambda: cleanings(server, client, insert) == 0, "it is known to be gone")
 
 
+def test_a_default_that_lasts(server, client):
+    """Whatever writes may come by it."""
+
+    def changes():
+        process = client.value(PROCESS)
+        client.query("INSERT INTO guarded VALUES (1)")
+        return client.value(PROCESS) != process
+
+    assert not changes()
+    server.admin("CREATE TABLE seeding (id int DEFAULT length(setseed(0.5)::text))")
+    eventually(changes, "the default is known")
+    server.admin("DROP TABLE seeding")
+    eventually(lambda: not changes(), "it is known to be gone")
+
+
 def test_the_catalogs_are_not_asked_all_the_time(server, client):
     client.query("SELECT 1")
     before = server.log_text().count(QUESTION)
