@@ -38,7 +38,7 @@ public:
         }
         if (!is_name(t)) {
             clear();
-        } else if (has_unicode_escapes(last_) && !awaits_part_ && equals_ignoring_case(t.text, "uescape")) {
+        } else if (has_unicode_escapes(last_) && !awaits_part_ && is_word(t, "uescape")) {
             awaits_escape_ = true;
         } else {
             add(t);

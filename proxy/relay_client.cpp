@@ -19,6 +19,14 @@ constexpr std::size_t max_known_statements = 4096;
 /// No statement at all: a syntax error, whatever the server's state.
 constexpr std::string_view refused_statement = "REFUSED BY SIGNALBOX";
 
+/// FunctionCall names a function by its OID: setseed(), or one that is not PostgreSQL's own.
+bool may_last_by_oid(std::string_view body) noexcept {
+    constexpr std::uint32_t setseed = 1599;          // src/include/catalog/pg_proc.dat
+    constexpr std::uint32_t first_of_users = 16384;  // FirstNormalObjectId
+    const auto oid = body.size() < 4 ? first_of_users : wire::load_u32(body.data());
+    return oid == setseed || oid >= first_of_users;
+}
+
 }  // namespace
 
 std::string_view relay::client_view::body() const noexcept {
@@ -264,7 +272,7 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
             open_batch_ = false;
             executed_ = 0;
             suspect_ = true;  // it can be any function
-            hidden_ = hidden_ || renames();
+            note_hidden({.makes_state = true, .lasts = may_last_by_oid(m.body())});
             pass(m, to_server);
             return taken::all;
         case cm::copy_done:
@@ -314,9 +322,13 @@ rewrite::hidden_effects relay::effects_of(std::string_view sql) const {
     rewrite::hidden_effects found;
     auto* const watch = settings_.watch.get();
     if (watch != nullptr) {
-        found = may_be_misread(sql) || watch->ddl != env_.statements.registry().ddl_seen()
-                    ? rewrite::hidden_effects{.makes_state = true, .reads_sequences = true, .lasts = watch->rules->may_last(sql)}
-                    : watch->rules->effects_of(sql);
+        const auto& rules = *watch->rules;
+        if (may_be_misread(sql) || watch->ddl != env_.statements.registry().ddl_seen()) {
+            found.makes_state = found.reads_sequences = true;
+            found.lasts = rules.may_last(sql, string_style());
+        } else {
+            found = rules.effects_of(sql);
+        }
         found.reads_sequences = found.reads_sequences && !parser::calls_nothing(sql);
     }
     if (parser::may_name_sequence_values(sql)) {
@@ -396,7 +408,7 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
         return forward_query(text, &m, to_server, to_client);
     }
     suspect_ = suspect_ || renames();  // what it does is not looked at
-    hidden_ = hidden_ || renames();
+    note_hidden({.makes_state = true, .lasts = true});
     begin_query();
     pass(m, to_server);
     return taken::all;

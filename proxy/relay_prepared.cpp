@@ -49,8 +49,8 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
     }
     if (!m.complete()) {  // streamed: the unnamed statement, or any in session mode
         suspect_ = suspect_ || renames();
-        hidden_ = hidden_ || renames();
-        unnamed_effects_ = {.makes_state = true, .reads_sequences = true};
+        unnamed_effects_ = {.makes_state = true, .reads_sequences = true, .lasts = true};
+        note_hidden(unnamed_effects_);
         unnamed_sticks_ = true;
         unnamed_token_ = env_.next_unnamed;
         env_.next_unnamed += env_.unnamed_step;

@@ -507,6 +507,9 @@ void relay::send_unit(outbox& to_server, outbox& to_client) {
     auto& run = *statements_->run;
     if (run.is_cancelled()) {
         run.start_next();
+        if (trouble_) {
+            trouble_->undiscarded.reset();  // it was the same cancel
+        }
         reject(
             {.severity = "ERROR",
              .sqlstate = std::string{wire::sqlstate::query_canceled},

@@ -412,6 +412,11 @@ void worker::clean(backend::connection_ptr connection, pool_entry& pool, bool di
 }
 
 void worker::release(backend::connection_ptr connection, pool_entry& pool, bool hidden) {
+    if (connection->generation != pool.pool->group().generation()) {
+        // It is closed, and what is learned there does not hold for the new target.
+        pool.pool->release(std::move(connection));
+        return;
+    }
     if (hidden) {
         static const auto tidy = rewrite::tidy_sql();
         auto leftovers = std::make_shared<bool>(false);
@@ -496,17 +501,22 @@ void worker::look_at_catalogs(backend::connection_ptr connection, pool_entry& po
 
 worker::rules_ptr worker::find_known(
     const backend::server_target& target, const std::string& fingerprint
-) const {
+) {
     const auto it = std::find_if(known_.begin(), known_.end(), [&](const known_catalogs& each) {
-        return each.fingerprint == fingerprint && each.is_of(target);
+        return each.fingerprint == fingerprint && each.database == target.database &&
+               each.hosts == target.connection->hosts;
     });
-    return it != known_.end() ? it->rules : nullptr;
+    if (it == known_.end()) {
+        return nullptr;
+    }
+    std::rotate(it, it + 1, known_.end());
+    return known_.back().rules;
 }
 
 void worker::keep_known(known_catalogs what) {
-    constexpr std::size_t max_known = 32;
+    constexpr std::size_t max_known = 8;
     std::erase_if(known_, [&](const known_catalogs& each) {
-        return each.database == what.database && *each.connection == *what.connection;
+        return each.database == what.database && each.hosts == what.hosts;
     });
     if (known_.size() >= max_known) {
         known_.erase(known_.begin());
@@ -547,8 +557,17 @@ void worker::learn_catalogs(
                 return;
             }
             rules->finish();
+            if (rules->lasts_by_reading()) {
+                log::warn(
+                    "every transaction ends its server connection",
+                    {{"database", pool.database},
+                     {"cause",
+                      "a view or a policy leads to setseed() or dblink_connect(), or to a "
+                      "function with LOAD"}}
+                );
+            }
             keep_known(
-                {.connection = back->target().connection,
+                {.hosts = back->target().connection->hosts,
                  .database = back->target().database,
                  .fingerprint = fingerprint,
                  .rules = rules}

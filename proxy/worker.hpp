@@ -195,14 +195,10 @@ private:
     using rules_ptr = std::shared_ptr<const rewrite::hidden_state_rules>;
 
     struct known_catalogs {
-        std::shared_ptr<const catalog::postgres_connection> connection;
+        std::vector<catalog::host_port> hosts;
         std::string database;
         std::string fingerprint;
         rules_ptr rules;
-
-        [[nodiscard]] bool is_of(const backend::server_target& target) const {
-            return database == target.database && *connection == *target.connection;
-        }
     };
 
     void look_at_catalogs(backend::connection_ptr connection, pool_entry& pool);
@@ -212,7 +208,7 @@ private:
     /// Null: nothing, or the catalogs have changed since.
     [[nodiscard]] rules_ptr find_known(
         const backend::server_target& target, const std::string& fingerprint
-    ) const;
+    );
     void keep_known(known_catalogs what);
     void configure(pool_entry& entry, const resolved_route& route);
     void cancel_here(const wire::backend_key_data& asked, const std::function<void()>& finished);
@@ -227,7 +223,7 @@ private:
     backend::io_context io_;
     relay_environment environment_;
     std::unordered_map<std::string, std::shared_ptr<database_watch>> watches_;  // by database
-    std::vector<known_catalogs> known_;                                         // oldest first
+    std::vector<known_catalogs> known_;  // the one used last is the last
 
     /// What was told of connections last, by name, so that a storm of logins costs nothing more.
     struct told_outcome {

@@ -12,7 +12,6 @@ namespace {
 
 using parser::backslashes;
 using parser::equals_ignoring_case;
-using parser::lexer;
 using parser::token;
 using parser::token_kind;
 
@@ -101,7 +100,8 @@ constexpr std::size_t max_walked_bytes = std::size_t{128} << 10U;
 /// The tokens of an SQL text, with the two before the present one.
 class walk {
 public:
-    explicit walk(std::string_view sql) : tokens_(sql), now_(tokens_.next()) {}
+    explicit walk(std::string_view sql, backslashes strings = backslashes::plain)
+        : tokens_(sql, strings), now_(tokens_.next()) {}
 
     [[nodiscard]] bool at_end() const noexcept { return now_.kind == token_kind::end; }
 
@@ -344,19 +344,24 @@ bool hidden_state_rules::leads_to(const reach& kind, std::string_view body) {
     walk at{body};
     while (!at.at_end()) {
         const auto before = at.before();
-        const auto t = at.step();
-        if (!parser::is_name(t)) {
-            continue;
-        }
-        const bool is_word = t.kind == token_kind::word;
-        if (parser::has_unicode_escapes(t) || kind.functions.contains(parser::folded_name(t)) ||
-            (is_word && is_one_of(kind.words, t.text)) ||
-            (is_word && kind.by_writing && is_one_of(write_words, t.text)) ||
-            (is_word && is_one_of(kind.openers, t.text) && begins_statement(before))) {
+        if (is_sign(kind, at.step(), before)) {
             return true;
         }
     }
     return false;
+}
+
+bool hidden_state_rules::is_sign(
+    const reach& kind, const parser::token& t, std::string_view before
+) {
+    if (!parser::is_name(t)) {
+        return false;
+    }
+    const bool is_word = t.kind == token_kind::word;
+    return parser::has_unicode_escapes(t) || kind.functions.contains(parser::folded_name(t)) ||
+           (is_word && is_one_of(kind.words, t.text)) ||
+           (is_word && kind.by_writing && is_one_of(write_words, t.text)) ||
+           (is_word && is_one_of(kind.openers, t.text) && begins_statement(before));
 }
 
 hidden_effects hidden_state_rules::effects_of(std::string_view sql) const {
@@ -365,21 +370,20 @@ hidden_effects hidden_state_rules::effects_of(std::string_view sql) const {
     return found;
 }
 
-bool hidden_state_rules::may_last(std::string_view sql) const {
+bool hidden_state_rules::may_last(std::string_view sql, backslashes strings) const {
     if (lasting_.by_reading) {
         return true;
     }
-    if (sql.size() > max_walked_bytes) {
-        return false;
-    }
-    if (leads_to(lasting_, sql)) {
-        return true;
-    }
-    lexer tokens{sql};
     bool is_do = false;
-    for (auto t = tokens.next(); t.kind != token_kind::end; t = tokens.next()) {
-        if (is_do && t.kind == token_kind::string && parser::is_closed(t, backslashes::plain)) {
-            const auto content = parser::string_content(t.text, backslashes::plain);
+    walk at{sql.substr(0, max_walked_bytes), strings};
+    for (auto left = max_walked_tokens; left > 0 && !at.at_end(); --left) {
+        const auto before = at.before();
+        const auto t = at.step();
+        if (is_sign(lasting_, t, before)) {
+            return true;
+        }
+        if (is_do && t.kind == token_kind::string && parser::is_closed(t, strings)) {
+            const auto content = parser::string_content(t.text, strings);
             const auto* const sql_inside = std::get_if<std::string>(&content);
             if (sql_inside != nullptr && leads_to(lasting_, *sql_inside)) {
                 return true;

@@ -14,6 +14,7 @@
 //           What it cannot see: state of extensions' C functions (docs/sessions.md).
 #pragma once
 
+#include "parser/lexer.hpp"
 #include "rewrite/statements.hpp"
 
 #include <cstdint>
@@ -53,8 +54,14 @@ public:
     /// What makes state of a kind that is not known may read, too.
     [[nodiscard]] hidden_effects effects_of(std::string_view sql) const;
 
-    /// As above; where the rest of the effects cannot be told, this can.
-    [[nodiscard]] bool may_last(std::string_view sql) const;
+    /// As above; where the rest of the effects cannot be told, this can. Of a long text the first
+    /// 20,000 tokens and 128 KiB are read.
+    [[nodiscard]] bool may_last(
+        std::string_view sql, parser::backslashes strings = parser::backslashes::plain
+    ) const;
+
+    /// A view or a policy leads to such state, so that whatever reads may make it.
+    [[nodiscard]] bool lasts_by_reading() const noexcept { return lasting_.by_reading; }
 
     /// Nothing is known: everything may make state.
     [[nodiscard]] bool is_empty() const noexcept { return known_.empty(); }
@@ -79,6 +86,7 @@ private:
     [[nodiscard]] hidden_effects effects_of_calls(std::string_view sql) const;
     void spread(reach& kind) const;
     static bool leads_to(const reach& kind, std::string_view body);
+    static bool is_sign(const reach& kind, const parser::token& t, std::string_view before);
 
     name_set known_;       // every function's name
     reach makers_;         // those that may make state

@@ -104,8 +104,11 @@ inline std::string copy_fail(std::string_view why) {
     return message('f', std::string{why} + '\0');
 }
 
-inline std::string function_call() {
-    return message('F', std::string_view{"\0\0\0\1\0\0\0\0\0\0", 10});
+/// Without arguments.
+inline std::string function_call(std::uint32_t oid = 1) {
+    std::string body(10, '\0');
+    wire::store_u32(body.data(), oid);
+    return message('F', body);
 }
 
 // ---- what a server sends

@@ -488,6 +488,13 @@ TEST_CASE("units of a batch", "[relay][sequences]") {
         world.server.reply(discarded);
         CHECK(world.server.got() == "Query(select lastval();)");
     }
+    SECTION("it is cancelled: that is the end of it") {
+        world.client.relay.note_cancel();
+        world.server.reply(error("57014", "cancelled") + ready());
+        CHECK_THAT(world.client.got(), Catch::StartsWith("ERROR(57014 "));
+        world.client.send(query("select lastval()"));
+        CHECK(world.server.got() == "Query(DISCARD SEQUENCES)");
+    }
     SECTION("it cannot be discarded") {
         world.server.reply(error("57014", "cancelled") + ready());
         CHECK(world.server.got().empty());

@@ -298,6 +298,19 @@ TEST_CASE("FunctionCall ends its batch itself, and may leave anything behind", "
     CHECK(server.is_idle());
 }
 
+TEST_CASE("FunctionCall of what lasts ends the server connection", "[proxy][relay]") {
+    relay_world world{SIGNALBOX_CHUNKS};
+    auto& server = world.add_server();
+    auto& client = world.add_client();
+    const auto [oid, lasts] = GENERATE(
+        table<std::uint32_t, bool>({{1598, false}, {1599, true}, {16383, false}, {16384, true}})
+    );
+    CAPTURE(oid);
+    client.send(function_call(oid));
+    server.reply(message('V', std::string_view{"\xff\xff\xff\xff", 4}) + ready());
+    CHECK(server.state.tainted == lasts);
+}
+
 TEST_CASE(
     "a wait that ends without a server fails the request and not the session", "[proxy][relay]"
 ) {

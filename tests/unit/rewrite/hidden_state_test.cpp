@@ -5,6 +5,7 @@
 
 #include <string>
 
+using signalbox::parser::backslashes;
 using signalbox::rewrite::hidden_effects;
 using signalbox::rewrite::hidden_state_rules;
 
@@ -176,6 +177,12 @@ TEST_CASE("state that lasts as long as the server process", "[rewrite][hidden]")
         CAPTURE(sql);
         CHECK_FALSE(rules.effects_of(sql).lasts);
     }
+    const std::string long_comment = "/*" + std::string(200'000, ' ') + "*/";
+    CHECK(rules.effects_of("select setseed(0.5)" + long_comment).lasts);
+    CHECK_FALSE(rules.effects_of("select now()" + long_comment + ", 'a'").lasts);
+    CHECK(rules.may_last("select '\\'', setseed(0.5), 'x'", backslashes::escape));
+    CHECK_FALSE(rules.lasts_by_reading());
+    CHECK(learned({{"read", "setseed"}}).lasts_by_reading());
     CHECK(learned({{"read", "setseed"}}).effects_of("select 1").lasts);
     const auto written = learned({{"written", "setseed"}});
     CHECK(written.effects_of("insert into t values (1)").lasts);
