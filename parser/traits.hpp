@@ -38,10 +38,26 @@ struct text_traits {
     std::string only_deallocated;  // the one statement is DEALLOCATE of this name; "" = it is not
 
     bool operator==(const text_traits&) const = default;
+
+    /// The server connection stays the session's own behind it.
+    [[nodiscard]] bool keeps_connection() const noexcept {
+        return opens_block || !uncarryable.empty();
+    }
 };
 
 /// False: the text has none of the traits. Cost: about half a nanosecond a byte.
 bool quick_scan(std::string_view sql) noexcept;
+
+/// A text, and what quick_scan() says of it, asked once.
+struct scanned_text {
+    scanned_text() = default;
+
+    explicit scanned_text(std::string_view text) noexcept
+        : sql(text), may_have_traits(quick_scan(text)) {}
+
+    std::string_view sql;
+    bool may_have_traits = false;
+};
 
 /// False: the text names neither lastval nor currval, in code or in a string. Cost: two or three
 /// searches for a byte.

@@ -25,6 +25,7 @@
 
 #include "backend/server_connection.hpp"
 #include "parser/statements.hpp"
+#include "parser/traits.hpp"
 #include "proxy/commands.hpp"
 #include "proxy/config.hpp"
 #include "proxy/examinations.hpp"
@@ -303,7 +304,7 @@ public:
 
     [[nodiscard]] const rewrite::parameter_set_ptr& reported() const noexcept { return reported_; }
 
-    void set_reported(rewrite::parameter_set_ptr reported) { reported_ = std::move(reported); }
+    void set_reported(rewrite::parameter_set_ptr reported);
 
     /// The body of the server's FATAL.
     [[nodiscard]] std::string_view fatal_body() const noexcept {
@@ -415,9 +416,25 @@ private:
         std::string_view whole;  // header and as much of the body as is there
         std::size_t total;
 
+        /// Of a Parse, once it has been asked for.
+        mutable std::optional<wire::result<wire::parse_message>> parse = std::nullopt;
+
         [[nodiscard]] bool complete() const noexcept { return whole.size() == total; }
 
-        [[nodiscard]] std::string_view body() const noexcept;
+        [[nodiscard]] std::string_view body() const noexcept {
+            return whole.substr(wire::header_bytes);
+        }
+
+        /// Of a complete Parse.
+        [[nodiscard]] const wire::result<wire::parse_message>& as_parse() const noexcept {
+            return parse ? *parse : parse.emplace(wire::parse_parse(body()));
+        }
+    };
+
+    /// What a statement may do where it is bound.
+    struct bind_effects {
+        bool reads_sequences = false;
+        bool keeps_connection = false;
     };
 
     enum class taken { all, more_bytes, stop };
@@ -446,8 +463,11 @@ private:
     void look_at_execute(const client_view& m);
     parser::verdict_ptr decide(std::string_view sql);
     void keep_verdict(std::string_view sql, parser::verdict_ptr found);
-    [[nodiscard]] bool can_be_read() const noexcept;
-    [[nodiscard]] parser::backslashes string_style() const noexcept;
+
+    [[nodiscard]] bool can_be_read() const noexcept { return can_be_read_; }
+
+    [[nodiscard]] parser::backslashes string_style() const noexcept { return strings_; }
+
     bool is_settled(outbox& to_server);
     void cut(outbox& to_server);
     void end_copy(outbox& to_server);
@@ -561,7 +581,10 @@ private:
     void note_traits(const parser::text_traits& traits);
     ledger_entry& begin_query();
     taken forward_query(
-        std::string_view text, const client_view* m, outbox& to_server, outbox& to_client
+        const parser::scanned_text& scanned,
+        const client_view* m,
+        outbox& to_server,
+        outbox& to_client
     );
     void refuse(const wire::report& why, request kind, outbox& to_server);
     [[nodiscard]] std::optional<wire::report> refusal(const parser::text_traits& traits) const;
@@ -595,12 +618,13 @@ private:
     // What currval() and lastval() give: relay_sequences.cpp.
     [[nodiscard]] bool has_foreign_sequences() const noexcept;
     void note_run() noexcept;
-    decision before_query(std::string_view sql, outbox& to_server, outbox& to_client);
+    decision before_query(const parser::scanned_text& text, outbox& to_server, outbox& to_client);
     decision before_query(
-        std::string_view sql, bool reads_sequences, outbox& to_server, outbox& to_client
+        const parser::scanned_text& text, bool reads_sequences, outbox& to_server, outbox& to_client
     );
-    decision before_bind(std::string_view sql, bool reads_sequences, outbox& to_server);
-    [[nodiscard]] bool may_read_later(std::string_view sql);
+    decision before_bind(const bind_effects& found, outbox& to_server);
+    template <typename Asked>
+    [[nodiscard]] bool may_read_later(Asked keeps_connection);
     [[nodiscard]] bool is_discarding() const noexcept;
     [[nodiscard]] bool is_discarded_in_batch() const noexcept;
     [[nodiscard]] bool can_discard_by_query() const noexcept;
@@ -677,6 +701,8 @@ private:
     rewrite::parameter_set_ptr startup_;
     rewrite::parameter_set_ptr parameters_;
     rewrite::parameter_set_ptr reported_;
+    bool can_be_read_ = true;  // a text, in the encoding that has been reported
+    parser::backslashes strings_ = parser::backslashes::plain;  // what has been reported of them
     std::unique_ptr<rare_state> rare_;
     std::unique_ptr<statement_state> statements_;
     std::string_view login_role_;  // the pool's, which outlives the lease
@@ -701,6 +727,7 @@ private:
     bool default_parsed_ = false;     // SET … TO DEFAULT has been parsed: any SET may be that one
     bool hidden_ = false;             // see may_hide_state()
     rewrite::hidden_effects unnamed_effects_;  // of the unnamed statement
+    bool unnamed_keeps_ = false;               // … which keeps the connection: keeps_connection()
     std::uint64_t identity_ = 0;               // among all sessions, once it has had a server
     std::uint64_t discarding_in_ = 0;  // the batch of a DISCARD SEQUENCES under way; 0: none
     std::uint64_t bound_in_ = 0;       // the batch in which a portal was bound last

@@ -29,10 +29,6 @@ bool may_last_by_oid(std::string_view body) noexcept {
 
 }  // namespace
 
-std::string_view relay::client_view::body() const noexcept {
-    return whole.substr(wire::header_bytes);
-}
-
 relay::relay(relay_environment& environment, const relay_settings& settings)
     : env_(environment),
       settings_(settings),
@@ -341,10 +337,13 @@ rewrite::hidden_effects relay::effects_of(std::string_view sql) const {
 }
 
 rewrite::hidden_effects relay::effects_of(const rewrite::prepared_statement& statement) const {
-    const auto sql = std::string_view{statement.tail}.substr(0, statement.tail.find('\0'));
+    const auto text = [&] {
+        return std::string_view{statement.tail}.substr(0, statement.tail.find('\0'));
+    };
     if (!settings_.watch || settings_.watch->ddl != env_.statements.registry().ddl_seen() ||
-        may_be_misread(sql)) {
-        return effects_of(sql);
+        !can_be_read() ||
+        (string_style() == parser::backslashes::escape && may_be_misread(text()))) {
+        return effects_of(text());
     }
     auto& watch = *settings_.watch;
     const auto known = watch.by_statement.find(statement.id);
@@ -354,7 +353,7 @@ rewrite::hidden_effects relay::effects_of(const rewrite::prepared_statement& sta
     if (watch.by_statement.size() >= max_known_statements) {
         watch.by_statement.clear();
     }
-    const auto found = effects_of(sql);
+    const auto found = effects_of(text());
     watch.by_statement.emplace(statement.id, found);
     return found;
 }
@@ -399,13 +398,14 @@ relay::taken relay::on_query(const client_view& m, outbox& to_server, outbox& to
     const auto text = m.complete()
                           ? m.body().substr(0, m.body().size() - (m.body().empty() ? 0 : 1))
                           : std::string_view{};
-    const auto done = m.complete() ? before_query(text, to_server, to_client)
-                                   : before_query(text, true, to_server, to_client);
+    const parser::scanned_text scanned{text};
+    const auto done = m.complete() ? before_query(scanned, to_server, to_client)
+                                   : before_query(scanned, true, to_server, to_client);
     if (done) {
         return instead_of(m, *done);
     }
     if (m.complete()) {
-        return forward_query(text, &m, to_server, to_client);
+        return forward_query(scanned, &m, to_server, to_client);
     }
     suspect_ = suspect_ || renames();  // what it does is not looked at
     note_hidden({.makes_state = true, .lasts = true});
@@ -431,8 +431,9 @@ ledger_entry& relay::begin_query() {
 /// `m`: the message that the text came in, which is passed on as it lies; null for a unit of a
 /// batch.
 relay::taken relay::forward_query(
-    std::string_view text, const client_view* m, outbox& to_server, outbox& to_client
+    const parser::scanned_text& scanned, const client_view* m, outbox& to_server, outbox& to_client
 ) {
+    const auto text = scanned.sql;
     const auto forget_message = [&] {
         if (m != nullptr) {
             drop(*m);
@@ -440,7 +441,7 @@ relay::taken relay::forward_query(
         return taken::all;
     };
     bool only_local_set = false;
-    if (parser::quick_scan(text)) {
+    if (scanned.may_have_traits) {
         const auto traits = parser::scan_text(text);
         if (const auto why = refusal(traits)) {
             refuse(*why, request::query, to_server);

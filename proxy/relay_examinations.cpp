@@ -34,6 +34,10 @@ bool relay::note_made(std::string_view sql) {
     if (!settings_.examines) {
         return false;
     }
+    // A SELECT, most often: SET counts in session mode only.
+    if (sql.starts_with(renames() ? "S" : "SEL") || sql.starts_with(renames() ? "s" : "sel")) {
+        return false;
+    }
     parser::lexer tokens{sql};
     const auto first = tokens.next().text;
     if (parser::equals_ignoring_case(first, "explain")) {

@@ -61,14 +61,13 @@ explained_ptr relay::examine_explained(std::string_view statement) const {
 std::unique_ptr<explain_step> relay::find_explains(
     std::string_view sql, bool is_first, bool is_alone
 ) {
-    if (!settings_.examines || env_.notices == nullptr) {
+    const bool is_one = is_alone || !settings_.rules;
+    if (!settings_.examines || env_.notices == nullptr || (is_one && !is_first)) {
         return nullptr;
     }
     explain_step found;
-    if (is_alone || !settings_.rules) {
-        if (is_first) {
-            found.texts.push_back(examine_explained(sql));
-        }
+    if (is_one) {
+        found.texts.push_back(examine_explained(sql));
     } else if (parser::may_explain(sql) && can_be_read() && parser::statement_rules::is_light(sql)) {
         const auto batch = decide(sql);  // would be gone in the loop
         for (const auto& each : batch->statements) {
@@ -86,10 +85,8 @@ std::unique_ptr<explain_step> relay::find_explains(
 
 /// A Parse: of an EXPLAIN, or under a name that one has.
 relay::taken relay::on_parse_explained(const client_view& m, outbox& to_server, outbox& to_client) {
-    const auto p = settings_.examines && m.complete()
-                       ? wire::parse_parse(m.body())
-                       : wire::result<wire::parse_message>{wire::wire_errc::truncated};
-    const bool is_explain = p && note_made(p->text);
+    const auto* const p = settings_.examines && m.complete() ? &m.as_parse() : nullptr;
+    const bool is_explain = p != nullptr && *p && note_made((*p)->text);
     if (!is_explain && !explains_) {
         return on_parse_text(m, to_server, to_client);
     }
@@ -99,7 +96,7 @@ relay::taken relay::on_parse_explained(const client_view& m, outbox& to_server, 
                                                           : on_parse_text(m, to_server, to_client);
     }
     const std::string name{m.body().substr(0, end)};
-    auto text = is_explain ? examine_explained(p->text) : nullptr;
+    auto text = is_explain ? examine_explained((*p)->text) : nullptr;
     const bool is_known = explains_ && explains_->statements.contains(name);
     const bool is_full = explains_ && explains_->statements.size() >= max_prepared_explains;
     if (!is_known && (!text || is_full)) {

@@ -60,7 +60,7 @@ relay::taken relay::on_parse(const client_view& m, outbox& to_server, outbox& to
         pass(m, to_server);
         return taken::all;
     }
-    const auto p = wire::parse_parse(m.body());
+    const auto& p = m.as_parse();
     if (p && p->name.empty()) {
         note_block_end(p->text);
     }
@@ -150,6 +150,7 @@ void relay::parse_unnamed(
         keep_in_flight();
     }
     unnamed_effects_ = effects_of(p.text);
+    unnamed_keeps_ = traits.keeps_connection();
     unnamed_sticks_ = false;
     unnamed_noted_in_ = batch_serial_;
     unnamed_token_ = env_.next_unnamed;
@@ -354,9 +355,10 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     }
     open_batch_ = true;
     if (names->statement.empty()) {
-        const auto text =
-            rare_ && has_foreign_sequences() ? text_of(rare_->unnamed_tail) : std::string_view{};
-        if (const auto done = before_bind(text, unnamed_effects_.reads_sequences, to_server)) {
+        const bind_effects found{
+            .reads_sequences = unnamed_effects_.reads_sequences,
+            .keeps_connection = unnamed_keeps_};
+        if (const auto done = before_bind(found, to_server)) {
             return instead_of(m, *done);
         }
         note_hidden(unnamed_effects_);
@@ -385,9 +387,10 @@ relay::taken relay::on_bind(const client_view& m, outbox& to_server) {
     }
     const auto statement = rare_ && has_foreign_sequences() ? rare_->names.find(names->statement)
                                                             : rewrite::statement_ptr{};
-    const auto text = statement ? text_of(statement->tail) : std::string_view{};
-    const bool reads_sequences = statement && effects_of(*statement).reads_sequences;
-    if (const auto done = before_bind(text, reads_sequences, to_server)) {
+    const bind_effects found{
+        .reads_sequences = statement && effects_of(*statement).reads_sequences,
+        .keeps_connection = statement && statement->traits.keeps_connection()};
+    if (const auto done = before_bind(found, to_server)) {
         return instead_of(m, *done);
     }
     note_portal(names->portal, false);
@@ -532,7 +535,9 @@ void relay::restore_unnamed() {
         if (!std::exchange(rare_->confirmed_in_place, true)) {
             rare_->unnamed_tail = rare_->confirmed_tail;
         }
-        unnamed_effects_ = effects_of(text_of(rare_->unnamed_tail));
+        const auto text = text_of(rare_->unnamed_tail);
+        unnamed_effects_ = effects_of(text);
+        unnamed_keeps_ = parser::scan_text(text).keeps_connection();
     }
 }
 

@@ -119,7 +119,7 @@ relay::taken relay::on_parse_text(const client_view& m, outbox& to_server, outbo
         }
         return done;
     }
-    const auto p = wire::parse_parse(m.body());
+    const auto& p = m.as_parse();
     const bool may_read = p && !plain_text_ && may_read_relations(p->text);
     if (!p || (!may_read && !has_relations)) {
         return on_parse(m, to_server, to_client);

@@ -64,8 +64,10 @@ void relay::note_run() noexcept {
     has_run_ = true;
 }
 
-/// The connection stays the session's behind this text, and what follows may read.
-bool relay::may_read_later(std::string_view sql) {
+/// The connection stays the session's, and what follows may read. `keeps_connection`: asked last,
+/// of the text at hand.
+template <typename Asked>
+bool relay::may_read_later(Asked keeps_connection) {
     if (has_run_ || discarding_in_ != 0) {
         return false;
     }
@@ -75,11 +77,7 @@ bool relay::may_read_later(std::string_view sql) {
     }
     auto* const watch = settings_.watch.get();
     if (watch == nullptr || (!watch->reads_sequences && watch->doubtful_blocks == 0) ||
-        !parser::quick_scan(sql)) {
-        return false;
-    }
-    const auto traits = parser::scan_text(sql);
-    if (!traits.opens_block && traits.uncarryable.empty()) {
+        !keeps_connection()) {
         return false;
     }
     if (!watch->reads_sequences) {
@@ -88,13 +86,15 @@ bool relay::may_read_later(std::string_view sql) {
     return true;
 }
 
-relay::decision relay::before_query(std::string_view sql, outbox& to_server, outbox& to_client) {
+relay::decision relay::before_query(
+    const parser::scanned_text& text, outbox& to_server, outbox& to_client
+) {
     if (!renames()) {
         return std::nullopt;
     }
-    const auto found = effects_of(sql);
+    const auto found = effects_of(text.sql);
     note_hidden(found);
-    return before_query(sql, found.reads_sequences, to_server, to_client);
+    return before_query(text, found.reads_sequences, to_server, to_client);
 }
 
 bool relay::is_discarding() const noexcept {
@@ -117,10 +117,10 @@ void relay::discard_sequences(outbox& to_server) {
                            : discard_sequences_in_batch(to_server);
 }
 
-/// A Query, a unit of a batch or a FunctionCall is to be sent, unless this says otherwise. `sql` is
-/// empty where it is not known.
+/// A Query, a unit of a batch or a FunctionCall is to be sent, unless this says otherwise. `text`
+/// is empty where it is not known.
 relay::decision relay::before_query(
-    std::string_view sql, bool reads_sequences, outbox& to_server, outbox& to_client
+    const parser::scanned_text& text, bool reads_sequences, outbox& to_server, outbox& to_client
 ) {
     if (!renames()) {
         return std::nullopt;
@@ -133,7 +133,10 @@ relay::decision relay::before_query(
         return std::nullopt;
     }
     if (!reads_sequences) {
-        if (may_read_later(sql)) {
+        const bool is_kept = may_read_later([&] {
+            return text.may_have_traits && parser::scan_text(text.sql).keeps_connection();
+        });
+        if (is_kept) {
             discard_sequences(to_server);
         }
         note_run();
@@ -153,7 +156,7 @@ relay::decision relay::before_query(
     std::optional<wire::report> why;
     if (trouble_ && trouble_->undiscarded) {
         why = std::exchange(trouble_->undiscarded, std::nullopt);
-    } else if (server_->status == 'E' && (sql.empty() || runs_in_failed_block(sql))) {
+    } else if (server_->status == 'E' && (text.sql.empty() || runs_in_failed_block(text.sql))) {
         why = wire::report{
             .severity = "ERROR",
             .sqlstate = std::string{wire::sqlstate::feature_not_supported},
@@ -179,8 +182,9 @@ relay::decision relay::before_query(
     return taken::stop;
 }
 
-/// A portal is to be bound, to a statement with this text, unless this says otherwise.
-relay::decision relay::before_bind(std::string_view sql, bool reads_sequences, outbox& to_server) {
+/// A portal is to be bound, to a statement that does this, unless this says otherwise.
+relay::decision relay::before_bind(const bind_effects& found, outbox& to_server) {
+    const bool reads_sequences = found.reads_sequences;
     if (has_foreign_sequences() && !is_discarded_in_batch()) {
         const bool is_first = bound_in_ != server_->batch;
         if (reads_sequences && (is_discarding() || (is_first && server_->requests.batches() > 0))) {
@@ -197,7 +201,7 @@ relay::decision relay::before_bind(std::string_view sql, bool reads_sequences, o
             blocked_ = looked_at_ = true;
             return taken::stop;
         }
-        if (reads_sequences || may_read_later(sql)) {
+        if (reads_sequences || may_read_later([&] { return found.keeps_connection; })) {
             discard_sequences(to_server);
         }
     }

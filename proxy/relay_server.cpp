@@ -270,7 +270,7 @@ bool relay::on_server_message(
             const bool of_client = !swallowed || kind == request::cut || kind == request::sync;
             if (of_client && !told_later) {
                 to_client.pass(whole);
-                reported_ = s.reported;
+                set_reported(s.reported);
             }
             return true;
         }
@@ -714,7 +714,7 @@ void relay::sync_reported(outbox& to_client) {
     for (const auto* const item : changed) {
         wire::write_parameter_status(to_client.copied(), item->first, item->second);
     }
-    reported_ = s.reported;
+    set_reported(s.reported);
 }
 
 }  // namespace signalbox::proxy

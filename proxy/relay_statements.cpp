@@ -51,14 +51,12 @@ std::size_t characters(std::string_view text, std::string_view encoding) noexcep
 
 }  // namespace
 
-bool relay::can_be_read() const noexcept {
-    return !is_unsafe_encoding(reported_value(reported_, "client_encoding"));
-}
-
-parser::backslashes relay::string_style() const noexcept {
-    return reported_value(reported_, "standard_conforming_strings") == "off"
-               ? parser::backslashes::escape
-               : parser::backslashes::plain;
+void relay::set_reported(rewrite::parameter_set_ptr reported) {
+    reported_ = std::move(reported);
+    can_be_read_ = !is_unsafe_encoding(reported_value(reported_, "client_encoding"));
+    strings_ = reported_value(reported_, "standard_conforming_strings") == "off"
+                   ? parser::backslashes::escape
+                   : parser::backslashes::plain;
 }
 
 bool relay::splits() const noexcept {
@@ -315,7 +313,7 @@ relay::decision relay::look_at_parse(const client_view& m, outbox& to_server, ou
     if (!m.complete()) {
         return m.total <= wire::max_inspected_bytes ? decision{taken::more_bytes} : std::nullopt;
     }
-    const auto p = wire::parse_parse(m.body());
+    const auto& p = m.as_parse();
     if (!p) {
         return std::nullopt;  // the server refuses it
     }
@@ -523,7 +521,7 @@ void relay::send_unit(outbox& to_server, outbox& to_client) {
         return;
     }
     if (const auto& due = run.next(); !due.for_signalbox && !due.is_refused) {
-        if (before_query(run.text_of(due), to_server, to_client)) {
+        if (before_query(parser::scanned_text{run.text_of(due)}, to_server, to_client)) {
             return;
         }
     }
@@ -531,14 +529,16 @@ void relay::send_unit(outbox& to_server, outbox& to_client) {
     if (present.is_refused) {
         // In a failed block the server says so; a block has been opened by what stands before it.
         if (status() == 'E') {
-            forward_query(run.text_of(present), nullptr, to_server, to_client);
+            forward_query(
+                parser::scanned_text{run.text_of(present)}, nullptr, to_server, to_client
+            );
         } else {
             reject(*on_hazard(to_client), request::query, to_server, to_client);
         }
     } else if (present.for_signalbox) {
         run_own_unit(run.text_of(present), to_server, to_client);
     } else {
-        forward_query(run.text_of(present), nullptr, to_server, to_client);
+        forward_query(parser::scanned_text{run.text_of(present)}, nullptr, to_server, to_client);
     }
 }
 

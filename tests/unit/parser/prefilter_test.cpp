@@ -6,6 +6,10 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 using namespace signalbox::parser;
 using signalbox::tests::exact_buffer;
 
@@ -40,6 +44,34 @@ TEST_CASE("words are found wherever they stand", "[parser][prefilter]") {
     }
     CHECK_FALSE(literals{{}}.stand_in("iasql_"));
     CHECK_FALSE(words.stand_in(""));
+}
+
+TEST_CASE("words of several letters are found in every place of a text", "[parser][prefilter]") {
+    const std::vector<std::string> all = {
+        "iasql_", "ops", "u&\"", "temp", "set_config", "lastval", "\xE2\x84\xAA", "q9", "zz"};
+    for (const std::size_t count : {1U, 4U, 5U, 8U, 9U}) {  // pairs for one pass, two, too many
+        const literals words{std::vector<std::string>(
+            all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count)
+        )};
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            const auto& word = all[i];
+            const bool is_wanted = i < count;
+            for (std::size_t size = word.size(); size < 60; ++size) {
+                for (std::size_t at = 0; at + word.size() <= size; ++at) {
+                    auto text = std::string(size, 'e');
+                    text.replace(at, word.size(), word);
+                    CAPTURE(count, word, text);
+                    REQUIRE(words.stand_in(exact_buffer{text}) == is_wanted);
+                    for (auto& c : text) {  // the case of letters does not count
+                        c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+                    }
+                    REQUIRE(words.stand_in(exact_buffer{text}) == is_wanted);
+                    text[at] = '#';  // its pair of letters may still stand there, and no word
+                    REQUIRE_FALSE(words.stand_in(exact_buffer{text}));
+                }
+            }
+        }
+    }
 }
 
 TEST_CASE("ordinary statements need no decision", "[parser][prefilter]") {
