@@ -19,11 +19,14 @@ constexpr std::size_t max_known_statements = 4096;
 /// No statement at all: a syntax error, whatever the server's state.
 constexpr std::string_view refused_statement = "REFUSED BY SIGNALBOX";
 
+constexpr std::size_t function_oid_bytes = 4;
+
 /// FunctionCall names a function by its OID: setseed(), or one that is not PostgreSQL's own.
 bool may_last_by_oid(std::string_view body) noexcept {
     constexpr std::uint32_t setseed = 1599;          // src/include/catalog/pg_proc.dat
     constexpr std::uint32_t first_of_users = 16384;  // FirstNormalObjectId
-    const auto oid = body.size() < 4 ? first_of_users : wire::load_u32(body.data());
+    const auto oid =
+        body.size() < function_oid_bytes ? first_of_users : wire::load_u32(body.data());
     return oid == setseed || oid >= first_of_users;
 }
 
@@ -260,6 +263,9 @@ relay::taken relay::on_message(const client_view& m, outbox& to_server, outbox& 
             pass(m, to_server);
             return taken::all;
         case cm::function_call:
+            if (!m.complete() && m.body().size() < function_oid_bytes) {
+                return taken::more_bytes;
+            }
             if (const auto done = before_query({}, true, to_server, to_client)) {
                 return instead_of(m, *done);
             }
