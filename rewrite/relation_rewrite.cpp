@@ -194,20 +194,9 @@ void append_hex(std::string& out, char kind, std::uint32_t code, unsigned digits
     }
 }
 
-/// A well-formed character beyond ASCII, taken from the text.
+/// The first character, beyond ASCII, is taken from the text.
 void append_escape(std::string& out, std::string_view& text) {
-    const auto first = static_cast<unsigned char>(text[0]);
-    const std::size_t size = std::min<std::size_t>(
-        first < 0xE0   ? 2
-        : first < 0xF0 ? 3
-                       : 4,
-        text.size()
-    );
-    std::uint32_t code = first & (0x7FU >> size);
-    for (std::size_t i = 1; i < size; ++i) {
-        code = (code << 6U) | (static_cast<unsigned char>(text[i]) & 0x3FU);
-    }
-    text.remove_prefix(size);
+    const auto code = take_character(text);
     if (code < 0x10000) {
         append_hex(out, 'u', code, 4);
     } else {

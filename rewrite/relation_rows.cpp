@@ -6,11 +6,7 @@
 #include <string_view>
 
 namespace signalbox::rewrite {
-namespace {
 
-constexpr std::uint32_t replacement_character = 0xFFFD;
-
-/// The first character of a text that is not empty; what is not well formed goes byte by byte.
 std::uint32_t take_character(std::string_view& text) noexcept {
     const auto byte_at = [&](std::size_t i) -> std::uint32_t {
         return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
@@ -37,6 +33,8 @@ std::uint32_t take_character(std::string_view& text) noexcept {
     text.remove_prefix(size);
     return code;
 }
+
+namespace {
 
 /// Three characters that stand in no value: what stands between the columns, behind each value, and
 /// for NULL.

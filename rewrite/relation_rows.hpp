@@ -37,6 +37,12 @@ using relation_value = std::variant<
 /// One value for each column, in their order.
 using relation_row = std::vector<relation_value>;
 
+inline constexpr std::uint32_t replacement_character = 0xFFFD;
+
+/// Takes the first character of a text that is not empty, as its code point; what is not well
+/// formed UTF-8, and NUL, goes byte by byte as U+FFFD.
+std::uint32_t take_character(std::string_view& text) noexcept;
+
 /// UTF-8. A row that is too short ends with NULLs.
 std::string rows_text(const relation& of, std::span<const relation_row> rows);
 
