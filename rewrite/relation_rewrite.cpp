@@ -210,7 +210,7 @@ std::string string_literal(std::string_view text) {
     std::string literal = "E'";
     literal.reserve(text.size() + text.size() / 8);
     while (!text.empty()) {
-        const auto plain = std::find_if(text.begin(), text.end(), [](char c) {
+        const auto* const plain = std::find_if(text.begin(), text.end(), [](char c) {
             return static_cast<signed char>(c) < 0 || c == '\'' || c == '\\';
         });
         literal.append(text.begin(), plain);

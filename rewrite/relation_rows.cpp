@@ -54,7 +54,7 @@ public:
     void operator()(const std::string& text) const {
         std::string_view rest = text;
         while (!rest.empty()) {
-            const auto plain =
+            const auto* const plain =
                 std::find_if(rest.begin(), rest.end(), [this](char c) { return !is_plain(c); });
             out_.append(rest.begin(), plain);
             rest.remove_prefix(static_cast<std::size_t>(plain - rest.begin()));
