@@ -40,7 +40,7 @@ lanes load(const char* from) noexcept {
 }
 
 bool is_any(lanes found) noexcept {
-    std::array<std::uint64_t, 2> halves;
+    std::array<std::uint64_t, 2> halves{};
     std::memcpy(halves.data(), &found, sizeof found);
     return (halves[0] | halves[1]) != 0;
 }
