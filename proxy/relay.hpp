@@ -701,8 +701,6 @@ private:
     rewrite::parameter_set_ptr startup_;
     rewrite::parameter_set_ptr parameters_;
     rewrite::parameter_set_ptr reported_;
-    bool can_be_read_ = true;  // a text, in the encoding that has been reported
-    parser::backslashes strings_ = parser::backslashes::plain;  // what has been reported of them
     std::unique_ptr<rare_state> rare_;
     std::unique_ptr<statement_state> statements_;
     std::string_view login_role_;  // the pool's, which outlives the lease
@@ -716,7 +714,6 @@ private:
     bool barrier_ = false;  // all names may be gone: what follows waits until that is known
     bool barrier_at_sync_ = false;
     bool named_in_batch_ = false;
-    bool sql_prepared_ = false;           // PREPARE has been seen on this server connection
     std::uint64_t batch_serial_ = 1;      // of extended batches, over all server connections
     std::uint64_t unnamed_noted_in_ = 0;  // the batch that knows what the unnamed statement does
     bool suspect_ =
@@ -728,31 +725,34 @@ private:
     bool hidden_ = false;             // see may_hide_state()
     rewrite::hidden_effects unnamed_effects_;  // of the unnamed statement
     bool unnamed_keeps_ = false;               // … which keeps the connection: keeps_connection()
-    std::uint64_t identity_ = 0;               // among all sessions, once it has had a server
+    bool sql_prepared_ = false;                // PREPARE has been seen on this server connection
+    bool can_be_read_ = true;                  // a text, in the encoding that has been reported
+    parser::backslashes strings_ = parser::backslashes::plain;  // what has been reported of them
+    bool discard_failed_ = false;
+    bool goes_on_anew_ = false;        // the server has ended the client's batch with our Query
+    bool has_run_ = false;             // something, since attach()
+    std::uint64_t identity_ = 0;       // among all sessions, once it has had a server
     std::uint64_t discarding_in_ = 0;  // the batch of a DISCARD SEQUENCES under way; 0: none
     std::uint64_t bound_in_ = 0;       // the batch in which a portal was bound last
-    bool discard_failed_ = false;
-    bool goes_on_anew_ = false;      // the server has ended the client's batch with our Query
-    bool has_run_ = false;           // something, since attach()
-    std::string_view rest_;          // of the client's bytes at hand, behind the message
-    bool looked_at_ = false;         // the message that waits has been looked at: it is forwarded
-    bool plain_text_ = false;        // of the message at hand: nothing of it is to be decided
-    char awaiting_channels_ = '\0';  // the status to be told once the channels are listened to
+    std::string_view rest_;            // of the client's bytes at hand, behind the message
+    bool looked_at_ = false;           // the message that waits has been looked at: it is forwarded
+    bool plain_text_ = false;          // of the message at hand: nothing of it is to be decided
+    char awaiting_channels_ = '\0';    // the status to be told once the channels are listened to
     bool channels_due_ = false;
     bool cutting_ = false;         // a cut is under way: what follows waits for its end
     bool begun_ = false;           // BEGIN stands in the batch under way
     bool cut_due_ = false;         // an RPC call has been executed: a Sync goes before what follows
-    std::uint32_t executed_ = 0;   // Execute messages since the last Sync or cut
-    commit_count commits_;         // of the batch whose replies are coming
     bool unnamed_sticks_ = false;  // the unnamed statement is too large to be kept here
-    std::unique_ptr<examination_state> examination_;
-    std::unique_ptr<explain_state> explains_;  // null: no EXPLAIN is prepared
-    bool makes_matview_ = false;               // CREATE MATERIALIZED VIEW is under way
-    bool is_examined_ = false;  // the batch under way has changed what notices are about
+    std::uint32_t executed_ = 0;   // Execute messages since the last Sync or cut
+    bool makes_matview_ = false;   // CREATE MATERIALIZED VIEW is under way
+    bool is_examined_ = false;     // the batch under way has changed what notices are about
     /// Session mode: the unnamed statement has been parsed, and not bound yet.
     bool unnamed_unused_ = false;
-    bool is_moving_ = false;       // the inspection under way is begin_move()'s
-    std::optional<bool> movable_;  // what it has found
+    bool is_moving_ = false;  // the inspection under way is begin_move()'s
+    commit_count commits_;    // of the batch whose replies are coming
+    std::unique_ptr<examination_state> examination_;
+    std::unique_ptr<explain_state> explains_;  // null: no EXPLAIN is prepared
+    std::optional<bool> movable_;              // what it has found
     demand demand_ = demand::nothing;
     open_question undecided_;
     std::unique_ptr<trouble> trouble_;
