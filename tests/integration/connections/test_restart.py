@@ -231,13 +231,14 @@ class Writer(threading.Thread):
         try:
             while not self._stopped.is_set():
                 started = time.monotonic()
-                self._connection.execute(
-                    "INSERT INTO keys VALUES (%s, %s)", [self.number, self.done + 1]
-                )
+                self.insert(self.done + 1)
                 self.longest = max(self.longest, time.monotonic() - started)
                 self.done += 1
         except psycopg.Error as error:
             self.failed.append(error)
+
+    def insert(self, key):
+        self._connection.execute("INSERT INTO keys VALUES (%s, %s)", [self.number, key])
 
     def stop(self):
         self._stopped.set()
@@ -316,39 +317,24 @@ def test_statements_wait_for_an_operator(box, north, south):
     assert keys(north) == []
 
 
-class Survivor(threading.Thread):
-    """Inserts (number, 1), (number, 2), … until stop(), and goes on behind a statement that has failed."""
+class Survivor(Writer):
+    """Goes on behind a statement that was lost with its server."""
 
     def __init__(self, box, number, cursor):
-        super().__init__(daemon=True)
-        self.number, self.sent, self.lost, self.failed = number, 0, [], []
-        self._stopped = threading.Event()
-        self._connection = box.connect(prepare_threshold=0)
-        self._cursor = cursor(self._connection)
+        self.lost = []
+        super().__init__(box, number, prepare_threshold=0, cursor_factory=cursor)
 
     @property
     def answered(self):
-        return self.sent - len(self.lost)
+        return self.done - len(self.lost)
 
-    def run(self):
+    def insert(self, key):
         try:
-            while not self._stopped.is_set():
-                try:
-                    self._cursor.execute(
-                        "INSERT INTO keys VALUES (%s, %s)", [self.number, self.sent + 1]
-                    )
-                except psycopg.errors.ConnectionFailure as error:
-                    assert error.sqlstate == "08006" and not self._connection.broken, error
-                    self.lost.append(self.sent + 1)
-                self.sent += 1
-        except Exception as error:  # pylint: disable=broad-except
-            self.failed.append(error)
-
-    def stop(self):
-        self._stopped.set()
-        self.join(30)
-        assert not self.is_alive()
-        self._connection.close()
+            super().insert(key)
+        except psycopg.errors.ConnectionFailure as error:
+            if error.sqlstate != "08006" or self._connection.broken:
+                raise
+            self.lost.append(key)
 
 
 @pytest.fixture(scope="module")
@@ -368,8 +354,6 @@ def test_the_old_server_is_killed_under_load(durable, south):
         clients = [
             Survivor(box, n, (psycopg.Cursor, psycopg.ClientCursor)[n % 2]) for n in range(64)
         ]
-        for client in clients:
-            client.start()
         eventually(lambda: all(c.answered >= 5 for c in clients), "the load has begun", 60)
         durable.kill()
         answered = [-1]
@@ -379,18 +363,18 @@ def test_the_old_server_is_killed_under_load(durable, south):
             return answered[-1] == answered[-2]
 
         eventually(is_quiet, "everybody waits", 30, interval=0.5)
-        waiting = [client.sent + 1 for client in clients]
+        waiting = [client.done + 1 for client in clients]
         started = time.monotonic()
         boss.execute(f"ALTER CONNECTION main SET (PORT = {south.port})")
         eventually(
-            lambda: all(c.sent >= n + 5 for c, n in zip(clients, waiting)), "they go on", 60
+            lambda: all(c.done >= n + 5 for c, n in zip(clients, waiting)), "they go on", 60
         )
         print(f"all served {(time.monotonic() - started) * 1000:.0f} ms after the ALTER was sent")
         for client in clients:
             client.stop()
         assert not [error for client in clients for error in client.failed]
     lost = {(client.number, n) for client in clients for n in client.lost}
-    acknowledged = {(c.number, n) for c in clients for n in range(1, c.sent + 1)} - lost
+    acknowledged = {(c.number, n) for c in clients for n in range(1, c.done + 1)} - lost
     # A server connection each, and nobody for whom one is opened in vain.
     assert len(lost) <= 20
     assert {(c.number, n) for c, n in zip(clients, waiting)} <= acknowledged
